@@ -1,0 +1,53 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::cli::Setting;
+use crate::config::{self, IngestFlags};
+use crate::error::Result;
+use crate::output::{Progress, print_receipt};
+use crate::pipeline;
+
+/// Bring files that a person downloaded (csv, tsv, gz, zip) into a lake
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Ingest {
+    /// What the files hold, for example transaction_history or payments
+    #[arg(long, value_name = "NAME")]
+    dataset: String,
+    /// The lake to write
+    #[arg(long, value_name = "URL")]
+    lake: String,
+    /// Alias of the account that the files are about
+    #[arg(long, value_name = "ALIAS", default_value = "default")]
+    account: String,
+    /// The files are the whole truth about these months (YYYY-MM or YYYY-MM..YYYY-MM); without this they merge by key
+    #[arg(long, value_name = "MONTHS", requires = "extracted_at")]
+    covers: Option<String>,
+    /// When the files were downloaded, with its zone: 2026-11-02T08:00:00Z
+    #[arg(long, value_name = "TIME", requires = "covers")]
+    extracted_at: Option<Timestamp>,
+    /// The files; what they are is told by their bytes, not by their names
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl Ingest {
+    pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
+        let flags = IngestFlags {
+            dataset: self.dataset,
+            lake: self.lake,
+            account: self.account,
+            files: self.files,
+            covers: self.covers,
+            extracted_at: self.extracted_at,
+        };
+        let ingest = config::ingest_plan(flags, &setting.environment, setting.clock)?;
+        let progress = Progress::new(setting.style, ingest.settings.run_id, setting.clock);
+        let done = pipeline::ingest(ingest, progress.observer()).await;
+        progress.finish();
+        let receipt = done?;
+        print_receipt(setting.style, &receipt);
+        Ok(receipt.exit_code)
+    }
+}

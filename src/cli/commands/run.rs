@@ -1,0 +1,57 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::Setting;
+use crate::config::{self, RunFlags};
+use crate::error::Result;
+use crate::output::{Progress, print_receipt};
+use crate::{pipeline, sandbox};
+
+/// Run a pipeline: ask for the exports, wait, download, check, publish
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Run {
+    /// A pipeline file, for example pipelines/quickstart.toml
+    pipeline: PathBuf,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// Flags that win over the pipeline file.
+#[derive(Debug, Args)]
+pub(super) struct Overrides {
+    /// The lake to write, instead of the pipeline file's
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
+    /// The account's alias, instead of the pipeline file's
+    #[arg(long, value_name = "ALIAS")]
+    account: Option<String>,
+}
+
+impl Overrides {
+    pub(super) fn flags(self) -> RunFlags {
+        RunFlags { lake: self.lake, account: self.account }
+    }
+}
+
+impl Run {
+    pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
+        let (mut plan, embedded) =
+            config::run_plan(&self.pipeline, &self.overrides.flags(), &setting.environment, setting.clock)?;
+        let mut running = None;
+        if let Some(embedded) = embedded {
+            let server = sandbox::start(&embedded.options, 0, setting.clock).await?;
+            embedded.point(&mut plan, server.url());
+            running = Some(server);
+        }
+        let progress = Progress::new(setting.style, plan.settings.run_id, setting.clock);
+        let done = pipeline::run(plan, progress.observer()).await;
+        progress.finish();
+        let receipt = done?;
+        print_receipt(setting.style, &receipt);
+        if let Some(server) = running {
+            server.stop().await;
+        }
+        Ok(receipt.exit_code)
+    }
+}

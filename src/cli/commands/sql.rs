@@ -1,0 +1,64 @@
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::Setting;
+use crate::config;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::lake::Lake;
+use crate::output::{Format, print_rows};
+use crate::query::{Answer, Query};
+
+/// Ask a SQL question about a lake
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Sql {
+    /// The lake to read
+    #[arg(long, value_name = "URL", default_value = "./lake")]
+    lake: String,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Read the query from a file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "query")]
+    file: Option<PathBuf>,
+    /// The query; without it and without --file it is read from standard input
+    query: Option<String>,
+}
+
+impl Sql {
+    pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
+        let sql = self.text()?;
+        let lake = Lake::open_existing(&self.lake)?;
+        let engine = Engine::new(&config::engine_options(), lake.store().clone())?;
+        let answer = Query::open(&lake, &engine).await?.run(&sql).await?;
+        let format = if setting.style.json { Format::Ndjson } else { self.format };
+        print_rows(format, answer.schema, answer.rows, Answer::failed).await?;
+        Ok(0)
+    }
+
+    fn text(&self) -> Result<String> {
+        let unreadable = |cause: std::io::Error, from: &str| {
+            Error::new(Kind::Usage, "the query cannot be read").with("from", from).caused_by(cause)
+        };
+        let text = match (&self.query, &self.file) {
+            (Some(query), _) => query.clone(),
+            (None, Some(file)) => {
+                std::fs::read_to_string(file).map_err(|cause| unreadable(cause, &file.display().to_string()))?
+            }
+            (None, None) if std::io::stdin().is_terminal() => String::new(),
+            (None, None) => {
+                let mut text = String::new();
+                let read = std::io::stdin().lock().read_to_string(&mut text);
+                read.map_err(|cause| unreadable(cause, "standard input"))?;
+                text
+            }
+        };
+        if text.trim().is_empty() {
+            return Err(Error::new(Kind::Usage, "there is no query")
+                .hint("give it as an argument, with --file, or on standard input: payoutlake sql \"SHOW TABLES\""));
+        }
+        Ok(text)
+    }
+}

@@ -1,0 +1,170 @@
+//! The command line: types, dispatch, exit code.
+
+mod commands;
+
+use std::io::IsTerminal;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use crate::config::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::output::{self, Style};
+
+/// Microsoft Partner Center payouts and earnings in a lake that people can trust with money.
+#[derive(Debug, Parser)]
+#[command(name = "payoutlake", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 published or nothing to do; 2 bad command line; 3 published, and rows were quarantined or a check \
+warned; 65 contract, checksum or control total violated; 69 source unavailable; 70 a bug; 74 lake cannot be read \
+or written; 75 export still running, run again later; 77 sign-in or role; 78 configuration; 130 interrupted, safe \
+to run again.";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Events and a final summary as JSON lines on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Tell every step, and every sum in the receipt
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// No progress lines
+    #[arg(long, global = true)]
+    no_progress: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Colour,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(commands::run::Run),
+    Plan(commands::plan::Plan),
+    Ingest(commands::ingest::Ingest),
+    Sql(commands::sql::Sql),
+    Sandbox(commands::sandbox::Sandbox),
+}
+
+/// What a command works with.
+struct Setting {
+    style: Style,
+    environment: Environment,
+    clock: fn() -> Timestamp,
+}
+
+/// Parses the command line, runs the command and gives the exit code.
+#[must_use]
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with 0, mistakes to standard error with 2.
+            let _closed = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let environment = Environment::of_process();
+    let style = style(&cli.global, &environment);
+    let setting = Setting { style, environment, clock: Timestamp::now };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli.command, setting))) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            output::print_error(style, &error);
+            error.kind().exit_code()
+        }
+        Err(_) => {
+            let bug = Error::new(Kind::Bug, "payoutlake stopped unexpectedly; the message above says where")
+                .hint("what was committed is safe; please report this with the command that you ran");
+            output::print_error(style, &bug);
+            Kind::Bug.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Command, setting: Setting) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::new(Kind::Bug, "the async runtime could not start").caused_by(cause))?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = perform(command, &setting) => done,
+            stopped = interrupted() => Err(stopped),
+        }
+    });
+    // Threads that still decode or write are not waited for: nothing that they do is part of the table.
+    runtime.shutdown_background();
+    done
+}
+
+async fn perform(command: Command, setting: &Setting) -> Result<u8> {
+    match command {
+        Command::Run(run) => run.perform(setting).await,
+        Command::Plan(plan) => plan.perform(setting),
+        Command::Ingest(ingest) => ingest.perform(setting).await,
+        Command::Sql(sql) => sql.perform(setting).await,
+        Command::Sandbox(sandbox) => sandbox.perform(setting).await,
+    }
+}
+
+/// Ends when the user or the system asks the process to stop.
+async fn interrupted() -> Error {
+    let kind = signal().await;
+    Error::new(kind, "interrupted")
+        .hint("nothing is half committed; run the same command again and it goes on where this one stood")
+}
+
+#[cfg(unix)]
+async fn signal() -> Kind {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => match done {
+            Ok(()) => Kind::Interrupted,
+            Err(_) => std::future::pending().await,
+        },
+        _ = terminate.recv() => Kind::Terminated,
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() -> Kind {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => Kind::Interrupted,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn style(global: &Global, environment: &Environment) -> Style {
+    let terminal = std::io::stderr().is_terminal();
+    let colour = match global.color {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => terminal && environment.get("NO_COLOR").is_none(),
+    };
+    Style {
+        json: global.json,
+        quiet: global.quiet,
+        verbose: global.verbose,
+        progress: terminal && !global.no_progress,
+        colour,
+    }
+}

@@ -1,0 +1,157 @@
+//! The pipeline file as it is written: TOML, `version = 1`, unknown keys are errors.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::nearest;
+use crate::error::{Error, Kind, Result};
+use crate::load::publish::Publish;
+use crate::pipeline::{Cleanup, Raw, Wait};
+use crate::{decode, engine, load, sandbox, source};
+
+/// The format of pipeline files that this build reads.
+const VERSION: u32 = 1;
+
+/// A file in `pipelines/`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineFile {
+    /// Format of the file: 1.
+    pub version: u32,
+    /// Alias of the identity that asks; a folder name in the lake. Rows of two accounts never mix.
+    pub account: String,
+    /// A path or URL.
+    pub lake: String,
+    pub source: SourceSection,
+    /// What to export, in this order.
+    pub datasets: Vec<DatasetSection>,
+    #[serde(default)]
+    pub publish: Publish,
+    #[serde(default)]
+    pub raw: Raw,
+    #[serde(default)]
+    pub cleanup: Cleanup,
+    /// A folder with schema files of your own, in the layout of `schemas/`.
+    #[serde(default)]
+    pub schemas: Option<PathBuf>,
+    #[serde(default)]
+    pub wait: Wait,
+    #[serde(default)]
+    pub decode: decode::Options,
+    #[serde(default)]
+    pub load: load::Options,
+    #[serde(default)]
+    pub engine: engine::Options,
+}
+
+/// Where the exports come from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSection {
+    pub kind: SourceKind,
+    /// How to sign in; only with `kind = "partner-center"`.
+    #[serde(default)]
+    pub auth: Option<AuthSection>,
+    /// Hosts, time-outs, retries, polling.
+    #[serde(default)]
+    pub api: Option<source::Options>,
+    /// The embedded imitation; only with `kind = "sandbox"`.
+    #[serde(default)]
+    pub sandbox: Option<sandbox::Options>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// The real service.
+    PartnerCenter,
+    /// The embedded sandbox: no account, no network.
+    Sandbox,
+}
+
+/// Values may be references: `${env:NAME}`, `${file:path}`. An environment variable `PARTNER_CENTER_*` wins.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthSection {
+    pub kind: AuthKind,
+    pub tenant: Option<String>,
+    pub client_id: Option<String>,
+    pub client_secret: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthKind {
+    #[default]
+    UsernamePassword,
+    ClientSecret,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSection {
+    /// The name of a dataset: `transaction_history`.
+    pub name: String,
+    /// How many months back are pulled each time, the current one included. Only for windowed datasets.
+    #[serde(default = "twelve")]
+    pub months: u32,
+    /// Neighbouring months that share one export.
+    #[serde(default = "three")]
+    pub months_per_export: u32,
+}
+
+fn twelve() -> u32 {
+    12
+}
+
+fn three() -> u32 {
+    3
+}
+
+impl PipelineFile {
+    /// # Errors
+    /// [`Kind::Config`] with file, line and column, and the nearest known key for an unknown one.
+    pub fn read(path: &Path) -> Result<PipelineFile> {
+        let text = std::fs::read_to_string(path).map_err(|cause| {
+            Error::new(Kind::Config, "the pipeline file cannot be read")
+                .with("file", path.display())
+                .hint("name an existing file; `pipelines/quickstart.toml` is one to try")
+                .caused_by(cause)
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// # Errors
+    /// As [`PipelineFile::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<PipelineFile> {
+        let file: PipelineFile = toml::from_str(text).map_err(|cause| wrong(text, path, &cause))?;
+        if file.version != VERSION {
+            return Err(Error::new(Kind::Config, format!("pipeline file version {} is not known", file.version))
+                .with("file", path.display())
+                .hint(format!("this build reads `version = {VERSION}`; update payoutlake for a newer one")));
+        }
+        Ok(file)
+    }
+}
+
+fn wrong(text: &str, path: &Path, cause: &toml::de::Error) -> Error {
+    let message = cause.message().lines().next().unwrap_or("the file is not valid").to_owned();
+    let mut error = Error::new(Kind::Config, format!("the pipeline file is wrong: {message}"));
+    error = error.with("file", path.display());
+    if let Some(span) = cause.span() {
+        let before = &text[..span.start.min(text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        error = error.with("line", line).with("column", column);
+        if let Some(shown) = text.lines().nth(line - 1) {
+            error = error.with("there", shown.trim());
+        }
+    }
+    match nearest::suggestion(&message) {
+        Some(hint) => error.hint(hint),
+        None => error.hint("compare it with `pipelines/partner-center.toml`, which explains every key"),
+    }
+}

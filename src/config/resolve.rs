@@ -1,0 +1,215 @@
+//! A pipeline file, the environment and flags become a plan.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use uuid::Uuid;
+
+use super::file::{PipelineFile, SourceKind};
+use super::{Environment, auth, windows};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Account, Invalid, Month, RunId, Window};
+use crate::pipeline::{Covers, DatasetPlan, Ingest, Plan, Raw, Settings};
+use crate::schema::Registry;
+use crate::secret::Secret;
+use crate::source::{self, Auth};
+use crate::{engine, sandbox};
+
+/// Flags that win over the pipeline file.
+#[derive(Debug, Clone, Default)]
+pub struct RunFlags {
+    pub lake: Option<String>,
+    pub account: Option<String>,
+}
+
+/// What `ingest` was told.
+#[derive(Debug, Clone)]
+pub struct IngestFlags {
+    pub dataset: String,
+    pub lake: String,
+    pub account: String,
+    pub files: Vec<PathBuf>,
+    /// `YYYY-MM` or `YYYY-MM..YYYY-MM`.
+    pub covers: Option<String>,
+    pub extracted_at: Option<Timestamp>,
+}
+
+/// The embedded sandbox that a run has to start first.
+#[derive(Debug, Clone)]
+pub struct SandboxPlan {
+    pub options: sandbox::Options,
+}
+
+impl SandboxPlan {
+    /// Points a plan at the sandbox that was started.
+    pub fn point(&self, plan: &mut Plan, sandbox: &url::Url) {
+        // Joining a constant relative path to a valid URL cannot fail.
+        plan.source.api = sandbox.join("v1.0/").unwrap_or_else(|_| sandbox.clone());
+        plan.source.authority = sandbox.clone();
+    }
+}
+
+/// # Errors
+/// [`Kind::Config`] for a value that is wrong or missing.
+pub fn run_plan(
+    path: &Path,
+    flags: &RunFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<(Plan, Option<SandboxPlan>)> {
+    let file = PipelineFile::read(path)?;
+    let now = clock();
+    let sandbox = sandbox_plan(&file, environment);
+    // A sandbox that stands at another day makes that day today.
+    let today = sandbox.as_ref().and_then(|plan| plan.options.as_of);
+    let today = today.unwrap_or_else(|| TimeZone::UTC.to_datetime(now).date());
+    let mut registry = Registry::built_in()?;
+    if let Some(folder) = &file.schemas {
+        registry = registry.with_folder(folder)?;
+    }
+    let in_file = |error: Error| error.with("file", path.display());
+    let datasets = datasets(&file, &registry, today).map_err(in_file)?;
+    let account = flags.account.as_ref().unwrap_or(&file.account);
+    let lake = flags.lake.as_ref().unwrap_or(&file.lake);
+    let (api, auth) = source(&file, environment, sandbox.is_some()).map_err(in_file)?;
+    let settings = Settings {
+        command: format!("run {}", path.display()),
+        run_id: RunId(Uuid::now_v7()),
+        account: parse_account(account, environment).map_err(in_file)?,
+        lake: environment.expand("lake", lake).map_err(in_file)?,
+        registry,
+        decode: file.decode.clone(),
+        load: with_mutation(file.load.clone(), environment),
+        engine: file.engine.clone(),
+        publish: file.publish,
+        raw: file.raw,
+        now,
+        clock,
+    };
+    let plan = Plan { settings, source: api, auth, datasets, wait: file.wait, cleanup: file.cleanup };
+    Ok((plan, sandbox))
+}
+
+/// # Errors
+/// [`Kind::Usage`] for a flag that is wrong.
+pub fn ingest_plan(flags: IngestFlags, environment: &Environment, clock: fn() -> Timestamp) -> Result<Ingest> {
+    let registry = Registry::built_in()?;
+    let dataset = registry.dataset(&flags.dataset)?.clone();
+    let settings = Settings {
+        command: "ingest".to_owned(),
+        run_id: RunId(Uuid::now_v7()),
+        account: parse_account(&flags.account, environment)?,
+        lake: flags.lake,
+        registry,
+        decode: crate::decode::Options::default(),
+        load: with_mutation(crate::load::Options::default(), environment),
+        engine: engine::Options::default(),
+        publish: crate::load::publish::Publish::default(),
+        raw: Raw::default(),
+        now: clock(),
+        clock,
+    };
+    let covers = covers(flags.covers.as_deref(), flags.extracted_at)?;
+    Ok(Ingest { settings, dataset, files: flags.files, covers })
+}
+
+/// The engine's options for commands that have no pipeline file.
+#[must_use]
+pub fn engine_options() -> engine::Options {
+    engine::Options::default()
+}
+
+fn covers(text: Option<&str>, extracted_at: Option<Timestamp>) -> Result<Option<Covers>> {
+    let usage = |message: &str| {
+        Error::new(Kind::Usage, message).hint(
+            "give both or none: --covers 2025-01..2025-06 --extracted-at 2025-07-02T08:00:00Z says that the files are \
+             the whole truth about those months as they were at that time",
+        )
+    };
+    match (text, extracted_at) {
+        (None, None) => Ok(None),
+        (Some(text), Some(extracted_at)) => {
+            let (first, last) = text.split_once("..").unwrap_or((text, text));
+            let wrong = |invalid: Invalid| usage(&invalid.0);
+            let (first, last) = (Month::parse(first).map_err(wrong)?, Month::parse(last).map_err(wrong)?);
+            if first > last {
+                return Err(usage("--covers ends before it begins"));
+            }
+            Ok(Some(Covers { window: Window::new(first, last), extracted_at }))
+        }
+        _ => Err(usage("--covers and --extracted-at belong together")),
+    }
+}
+
+fn parse_account(text: &str, environment: &Environment) -> Result<Account> {
+    let text = environment.expand("account", text)?;
+    Account::parse(&text).map_err(|invalid| Error::new(Kind::Config, invalid.0).with("key", "account"))
+}
+
+fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) -> Result<Vec<DatasetPlan>> {
+    if file.datasets.is_empty() {
+        return Err(Error::new(Kind::Config, "the pipeline names no dataset")
+            .hint("add [[datasets]] with name = \"transaction_history\""));
+    }
+    let plan = |section: &super::DatasetSection| {
+        let dataset = registry.dataset(&section.name)?.clone();
+        let Some(api) = &dataset.api else {
+            return Err(Error::new(Kind::Config, format!("the API does not offer the dataset '{}'", section.name))
+                .hint("download it in the portal and use `payoutlake ingest`"));
+        };
+        let windows = match api.windowed {
+            true => windows::windows(today, section.months, section.months_per_export),
+            false => Vec::new(),
+        };
+        Ok(DatasetPlan { dataset, windows })
+    };
+    file.datasets.iter().map(plan).collect()
+}
+
+fn sandbox_plan(file: &PipelineFile, environment: &Environment) -> Option<SandboxPlan> {
+    if file.source.kind != SourceKind::Sandbox {
+        return None;
+    }
+    let mut options = file.source.sandbox.clone().unwrap_or_default();
+    // Requests outlive the process, so that an interrupted run finds its exports again.
+    if options.state_dir.is_none() {
+        options.state_dir = environment.state_dir().map(|state| state.join("sandbox"));
+    }
+    Some(SandboxPlan { options })
+}
+
+fn source(file: &PipelineFile, environment: &Environment, sandbox: bool) -> Result<(source::Options, Auth)> {
+    let mut api = file.source.api.clone().unwrap_or_default();
+    if sandbox {
+        if file.source.api.is_none() {
+            api.poll = source::Poll { first_secs: 0, max_secs: 1 };
+        }
+        let auth = Auth::UsernamePassword {
+            tenant: sandbox::TENANT.to_owned(),
+            client_id: sandbox::CLIENT_ID.to_owned(),
+            username: sandbox::USERNAME.to_owned(),
+            password: Secret::new(sandbox::PASSWORD),
+        };
+        return Ok((api, auth));
+    }
+    let Some(section) = &file.source.auth else {
+        return Err(Error::new(Kind::Config, "the pipeline does not say how to sign in")
+            .hint("add [source.auth] with kind = \"username-password\" or \"client-secret\", see pipelines/partner-center.toml"));
+    };
+    Ok((api, auth::auth(section, environment)?))
+}
+
+/// In test builds, `PAYOUTLAKE_MUTATE=HOP:DAMAGE` damages one row.
+#[cfg(feature = "mutation")]
+fn with_mutation(mut options: crate::load::Options, environment: &Environment) -> crate::load::Options {
+    let mutation = environment.get("PAYOUTLAKE_MUTATE").and_then(crate::model::Mutation::parse);
+    options.mutation = mutation.map(std::sync::Arc::new);
+    options
+}
+
+#[cfg(not(feature = "mutation"))]
+fn with_mutation(options: crate::load::Options, _environment: &Environment) -> crate::load::Options {
+    options
+}
+

@@ -1,0 +1,311 @@
+//! The money of a text, summed from its bytes.
+//!
+//! This is the text side of the balance. It shares nothing with the reader that cuts records, nor with the code that
+//! makes a cell a decimal: a mistake there must show as a difference here, not stand in both sums.
+
+use std::collections::BTreeMap;
+
+use super::census::Census;
+use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals};
+
+/// Longest cell that can be an amount or a currency; a longer one is unreadable.
+const MAX_CELL_BYTES: usize = 256;
+
+/// Sums the money cells of the records that follow the header, in text that comes in pieces.
+#[derive(Debug)]
+pub(super) struct MoneyCounter {
+    delimiter: u8,
+    cells: Vec<MoneyCell>,
+    // For each cell of a record up to the last one that counts: which slot keeps its bytes.
+    slot_of: Vec<Option<usize>>,
+    slots: Vec<Vec<u8>>,
+    place: Place,
+    cell: usize,
+    /// The current record has at least one byte.
+    open: bool,
+    // For each of `cells`: sums by currency.
+    sums: Vec<Vec<(String, i128)>>,
+    unreadable: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before the first byte of a cell.
+    Start,
+    Plain,
+    Quoted,
+    /// After a quote inside quotes.
+    QuoteInQuoted,
+}
+
+impl MoneyCounter {
+    pub(super) fn new(delimiter: u8, cells: Vec<MoneyCell>) -> Self {
+        let mut slot_of = Vec::new();
+        let mut slots = 0;
+        for index in cells.iter().flat_map(indexes) {
+            if slot_of.len() <= index {
+                slot_of.resize(index + 1, None);
+            }
+            slot_of[index].get_or_insert_with(|| {
+                slots += 1;
+                slots - 1
+            });
+        }
+        MoneyCounter {
+            delimiter,
+            slot_of,
+            slots: vec![Vec::with_capacity(MAX_CELL_BYTES); slots],
+            place: Place::Start,
+            cell: 0,
+            open: false,
+            sums: vec![Vec::new(); cells.len()],
+            cells,
+            unreadable: 0,
+        }
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        if self.cells.is_empty() {
+            return;
+        }
+        for &byte in bytes {
+            match (self.place, byte) {
+                (Place::Quoted, b'"') => self.place = Place::QuoteInQuoted,
+                (Place::Quoted, _) => self.keep(byte),
+                (Place::QuoteInQuoted, b'"') => {
+                    self.keep(byte);
+                    self.place = Place::Quoted;
+                }
+                (_, b'\n' | b'\r') => self.end_record(),
+                (_, byte) if byte == self.delimiter => {
+                    self.open = true;
+                    self.cell += 1;
+                    self.place = Place::Start;
+                }
+                (Place::Start, b'"') => {
+                    self.open = true;
+                    self.place = Place::Quoted;
+                }
+                _ => {
+                    self.open = true;
+                    self.keep(byte);
+                    self.place = Place::Plain;
+                }
+            }
+        }
+    }
+
+    /// Ends a last record that has no line end.
+    pub(super) fn finish(&mut self) {
+        self.end_record();
+    }
+
+    /// Exact sums by column and currency, and how many amounts could not be read.
+    pub(super) fn sums(&self) -> (BTreeMap<(String, String), i128>, u64) {
+        let mut totals = Totals::default();
+        for (cell, sums) in self.cells.iter().zip(&self.sums) {
+            sums.iter().for_each(|(currency, units)| totals.add(&cell.column, currency, *units));
+        }
+        (totals.sums, self.unreadable)
+    }
+
+    #[inline]
+    fn keep(&mut self, byte: u8) {
+        if let Some(Some(slot)) = self.slot_of.get(self.cell)
+            && self.slots[*slot].len() <= MAX_CELL_BYTES
+        {
+            self.slots[*slot].push(byte);
+        }
+    }
+
+    fn end_record(&mut self) {
+        if self.open {
+            self.add_record();
+        }
+        self.slots.iter_mut().for_each(Vec::clear);
+        (self.place, self.cell, self.open) = (Place::Start, 0, false);
+    }
+
+    fn add_record(&mut self) {
+        let text = |index: usize| {
+            let slot = self.slot_of.get(index).copied().flatten();
+            slot.map_or(&b""[..], |slot| self.slots[slot].trim_ascii())
+        };
+        for (money, sums) in self.cells.iter().zip(&mut self.sums) {
+            let amount = text(money.amount);
+            if amount.is_empty() {
+                continue;
+            }
+            let Some(units) = units_of(amount) else {
+                self.unreadable += 1;
+                continue;
+            };
+            let currency = match &money.currency {
+                CurrencyCell::Fixed(code) => code.as_bytes(),
+                CurrencyCell::At(index) => text(*index),
+            };
+            // Nothing is nothing in every currency.
+            if units == 0 && currency.is_empty() {
+                continue;
+            }
+            match sums.iter_mut().find(|(code, _)| code.as_bytes().eq_ignore_ascii_case(currency)) {
+                Some((_, sum)) => *sum = sum.saturating_add(units),
+                None => sums.push((String::from_utf8_lossy(currency).to_ascii_uppercase(), units)),
+            }
+        }
+    }
+}
+
+/// The census of one record in the form in which the quarantine keeps it: comma, RFC 4180.
+#[must_use]
+pub fn census_of_record(record: &[u8], money: &[MoneyCell]) -> Census {
+    let mut counter = MoneyCounter::new(b',', money.to_vec());
+    counter.feed(record);
+    counter.finish();
+    let (sums, unreadable) = counter.sums();
+    Census { bytes: record.len() as u64, records: 1, unterminated: true, sums, unreadable }
+}
+
+/// The cells that a sum needs.
+fn indexes(money: &MoneyCell) -> impl Iterator<Item = usize> {
+    let currency = match money.currency {
+        CurrencyCell::At(index) => Some(index),
+        CurrencyCell::Fixed(_) => None,
+    };
+    [money.amount].into_iter().chain(currency)
+}
+
+/// An amount in units of 10^-[`MONEY_SCALE`]: the digits are laid side by side in a buffer, padded with zeros to the
+/// right place, and read as an integer by the standard library.
+fn units_of(text: &[u8]) -> Option<i128> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (sign, text) = match text.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
+        Some(inner) => ("-", inner),
+        None if text.starts_with('-') => ("-", &text[1..]),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let mut line = Line::new(sign.as_bytes());
+    let whole = whole.trim_start_matches('0').bytes().filter(|byte| *byte != b',');
+    let digits = whole.clone().chain(fraction.bytes());
+    // The point stands behind so many digits, once the exponent and the scale have moved it to the right.
+    let point = whole.count() as i64 + i64::from(exponent) + i64::from(MONEY_SCALE);
+    let mut place = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        if place < point {
+            line.write(digit)?;
+        } else if digit != b'0' {
+            return None;
+        }
+        place += 1;
+    }
+    if place == 0 && !number.contains('0') {
+        return None;
+    }
+    // A zero stays a zero wherever its point goes; only real digits need their zeros behind them.
+    while line.has_digits && place < point {
+        line.write(b'0')?;
+        place += 1;
+    }
+    if !line.has_digits {
+        return Some(0);
+    }
+    std::str::from_utf8(&line.bytes[..line.length]).ok()?.parse().ok()
+}
+
+/// A line of text on the stack: a sign and 39 digits are all that an `i128` prints.
+struct Line {
+    bytes: [u8; 48],
+    length: usize,
+    has_digits: bool,
+}
+
+impl Line {
+    fn new(sign: &[u8]) -> Self {
+        let mut line = Line { bytes: [0; 48], length: sign.len(), has_digits: false };
+        line.bytes[..sign.len()].copy_from_slice(sign);
+        line
+    }
+
+    /// Adds a digit; zeros in front of all others say nothing and are left out. `None` when the line is full.
+    fn write(&mut self, digit: u8) -> Option<()> {
+        if digit == b'0' && !self.has_digits {
+            return Some(());
+        }
+        *self.bytes.get_mut(self.length)? = digit;
+        self.length += 1;
+        self.has_digits = true;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        let one = 10i128.pow(10);
+        for (text, units) in [
+            ("0", Some(0)),
+            ("-0.00", Some(0)),
+            ("0e99", Some(0)),
+            ("00000000000000000000000000000000000000000000000000000000000012.5", Some(12 * one + one / 2)),
+            ("12.5", Some(12 * one + one / 2)),
+            ("-12.5", Some(-12 * one - one / 2)),
+            ("(12.5)", Some(-12 * one - one / 2)),
+            ("+.5", Some(one / 2)),
+            ("7.", Some(7 * one)),
+            ("1,234.50", Some(1234 * one + one / 2)),
+            ("1E+3", Some(1000 * one)),
+            ("1.5e-2", Some(15 * one / 1000)),
+            ("0.0000000001", Some(1)),
+            ("0.000000000100000000000000000000000000000000000000000000000000000000000000000000000", Some(1)),
+            ("0.00000000001", None),
+            ("1e-11", None),
+            ("1e99", None),
+            ("", None),
+            (".", None),
+            ("-", None),
+            ("abc", None),
+            ("--5", None),
+        ] {
+            assert_eq!(units_of(text.as_bytes()), units, "{text}");
+        }
+    }
+
+    #[test]
+    fn money_is_summed_however_the_text_is_cut() {
+        let text = b"a,\"1,000.50\",eur\r\n\r\n\"x\"\"\n,\",2.25,\"EUR\"\nb,0,\nc,oops,USD\nd,-3,USD";
+        let cells = vec![
+            MoneyCell { column: "earned".into(), amount: 1, currency: CurrencyCell::At(2) },
+            MoneyCell { column: "usd".into(), amount: 1, currency: CurrencyCell::Fixed("USD".into()) },
+        ];
+        for piece in 1..text.len() {
+            let mut counter = MoneyCounter::new(b',', cells.clone());
+            text.chunks(piece).for_each(|bytes| counter.feed(bytes));
+            counter.finish();
+            let (sums, unreadable) = counter.sums();
+            assert_eq!(unreadable, 2, "the same bad cell counts for each column that reads it");
+            let sum = |column: &str, currency: &str| sums.get(&(column.to_owned(), currency.to_owned())).copied();
+            assert_eq!(sum("earned", "EUR"), Some(10_027_500_000_000));
+            assert_eq!(sum("earned", "USD"), Some(-30_000_000_000));
+            assert_eq!(sum("usd", "USD"), Some(9_997_500_000_000));
+        }
+    }
+
+    #[test]
+    fn a_refused_record_counts_like_the_text_that_it_came_from() {
+        let cells = [MoneyCell { column: "earned".into(), amount: 0, currency: CurrencyCell::At(1) }];
+        let census = census_of_record(b"12.5,\"EUR\",too,many", &cells);
+        assert_eq!(census.sums.values().copied().collect::<Vec<_>>(), [125_000_000_000]);
+        assert_eq!(census_of_record(b"", &cells).sums.len(), 0);
+    }
+}

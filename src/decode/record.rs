@@ -1,0 +1,121 @@
+//! The record that is being read, and its limits.
+
+use csv_core::{ReadRecordResult, Reader};
+
+use super::header;
+use super::limits::Options;
+
+/// Why a record is refused, and the next step.
+pub(super) struct Problem {
+    pub(super) message: String,
+    pub(super) hint: &'static str,
+}
+
+/// The record that is being read, in buffers that are used again for the next.
+pub(super) struct Record {
+    reader: Reader,
+    data: Vec<u8>,
+    ends: Vec<usize>,
+    bytes: usize,
+    cells: usize,
+    /// Bytes of text that the record took.
+    pub(super) text_bytes: usize,
+}
+
+impl Record {
+    pub(super) fn new(delimiter: u8) -> Self {
+        let reader = header::reader(delimiter);
+        Record {
+            reader,
+            data: vec![0; 16 << 10],
+            ends: vec![0; 256],
+            bytes: 0,
+            cells: 0,
+            text_bytes: 0,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.bytes, self.cells, self.text_bytes) = (0, 0, 0);
+    }
+
+    pub(super) fn data(&self) -> &[u8] {
+        &self.data[..self.bytes]
+    }
+
+    /// How many cells there are.
+    pub(super) fn width(&self) -> usize {
+        self.cells
+    }
+
+    /// End of each cell in `data`.
+    pub(super) fn ends(&self) -> &[usize] {
+        &self.ends[..self.cells]
+    }
+
+    pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends().iter().copied());
+        starts
+            .zip(self.ends())
+            .map(|(start, &end)| &self.data[start..end])
+    }
+
+    /// Reads on in `input`; an empty input is the end of the text. Returns how many bytes were used.
+    #[inline]
+    pub(super) fn read(&mut self, input: &[u8]) -> (ReadRecordResult, usize) {
+        let (output, ends) = (&mut self.data[self.bytes..], &mut self.ends[self.cells..]);
+        let (result, used, wrote, cells) = self.reader.read_record(input, output, ends);
+        self.bytes += wrote;
+        self.cells += cells;
+        self.text_bytes += used;
+        (result, used)
+    }
+
+    // One more than allowed is kept, so that a record of exactly the largest size is told from a larger one.
+    pub(super) fn grow_data(&mut self, options: &Options) -> bool {
+        grow(&mut self.data, options.max_record_bytes.saturating_add(1))
+    }
+
+    pub(super) fn grow_ends(&mut self, options: &Options) -> bool {
+        grow(&mut self.ends, options.max_columns.saturating_add(1))
+    }
+
+    pub(super) fn over_limit(&self, options: &Options) -> Option<Problem> {
+        let (message, hint) = if self.cells > options.max_columns {
+            let message = format!("a record has more than {} cells", options.max_columns);
+            (message, "If the file is genuine, raise max_columns.")
+        } else if self.bytes > options.max_record_bytes {
+            let message = format!("a record has more than {} bytes", options.max_record_bytes);
+            (
+                message,
+                "Look for a quote without its partner on that line; if the file is genuine, raise max_record_bytes.",
+            )
+        } else if self.bytes > options.max_cell_bytes {
+            let column = self
+                .cells()
+                .position(|cell| cell.len() > options.max_cell_bytes)?
+                + 1;
+            let message = format!(
+                "cell {column} of a record has more than {} bytes",
+                options.max_cell_bytes
+            );
+            (
+                message,
+                "Look for a quote without its partner on that line; if the file is genuine, raise max_cell_bytes.",
+            )
+        } else {
+            return None;
+        };
+        Some(Problem { message, hint })
+    }
+}
+
+/// Doubles a buffer up to a limit; false when it is there already.
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>, limit: usize) -> bool {
+    let larger = buffer.len().saturating_mul(2).min(limit);
+    let grows = larger > buffer.len();
+    if grows {
+        buffer.resize(larger, T::default());
+    }
+    grows
+}

@@ -1,0 +1,97 @@
+//! One DataFusion runtime: memory pool, spill folder, the lake's object store. It knows files, schemas and
+//! joins; tables are made of manifests elsewhere, and SQL text is written elsewhere.
+
+mod files;
+mod merge;
+
+pub use files::{ParquetFile, ParquetFiles};
+pub use merge::{Merge, MergeParts};
+
+use std::sync::Arc;
+
+use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use object_store::ObjectStore;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+
+/// How much the engine may use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Ceiling of the memory of joins, sorts and aggregates, in MiB; above it they spill to disk.
+    pub memory_mib: u64,
+    /// Threads of one query; 0: as many as the machine has cores.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { memory_mib: 256, threads: 0 }
+    }
+}
+
+/// The runtime that queries and merges share.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    runtime: Arc<RuntimeEnv>,
+    threads: usize,
+}
+
+/// The URL under which the lake's store is known to DataFusion; no user sees it.
+const LAKE_URL: &str = "payoutlake://lake";
+
+impl Engine {
+    /// # Errors
+    /// [`Kind::Destination`] when there is no room for the spill folder.
+    pub fn new(options: &Options, lake: Arc<dyn ObjectStore>) -> Result<Engine> {
+        let pool = FairSpillPool::new((options.memory_mib as usize).saturating_mul(1024 * 1024));
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .build_arc()
+            .map_err(|cause| failed(cause, "the query engine could not start"))?;
+        runtime.register_object_store(lake_url().as_ref(), lake);
+        Ok(Engine { runtime, threads: options.threads })
+    }
+
+    /// A session with `information_schema` (for `SHOW TABLES` and `DESCRIBE`) and PostgreSQL's dialect.
+    #[must_use]
+    pub fn session(&self) -> SessionContext {
+        let mut config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_default_catalog_and_schema("payoutlake", "public");
+        if self.threads > 0 {
+            config = config.with_target_partitions(self.threads);
+        }
+        let options = config.options_mut();
+        options.sql_parser.dialect = datafusion::common::config::Dialect::PostgreSQL;
+        // Filters run while reading: only the rows that match are decoded.
+        options.execution.parquet.pushdown_filters = true;
+        SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime))
+    }
+}
+
+fn lake_url() -> ObjectStoreUrl {
+    ObjectStoreUrl::parse(LAKE_URL).expect("a constant URL")
+}
+
+/// A failure of the engine on our own plans (not on a user's SQL).
+pub(crate) fn failed(cause: DataFusionError, what: &str) -> Error {
+    let kind = match cause.find_root() {
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
+            Kind::Destination
+        }
+        DataFusionError::ResourcesExhausted(_) => Kind::Config,
+        _ => Kind::Bug,
+    };
+    let error = Error::new(kind, what).caused_by(cause);
+    match kind {
+        Kind::Config => error.hint("raise `limits.engine_memory_mib` in the pipeline file"),
+        Kind::Destination => error.hint("check the lake's storage; nothing was changed"),
+        _ => error,
+    }
+}

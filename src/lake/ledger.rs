@@ -1,0 +1,266 @@
+//! The ledger: the durable record of every export, written before and after each step.
+//!
+//! Each export has a folder of numbered events, put-if-absent; its state is their fold. A run that finds an
+//! open export of the same coverage adopts it instead of queueing a second day of waiting.
+
+use jiff::Timestamp;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Created, Lake, ledger_prefix};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Account, DatasetName, ExportId, RequestId, RunId, Window};
+
+/// The ledger format that this build writes and reads.
+const FORMAT: u32 = 1;
+
+/// One step in the life of an export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum LedgerEvent {
+    /// Written before the request is sent.
+    Planned {
+        dataset: DatasetName,
+        account: Account,
+        /// `None`: the whole reachable history.
+        window: Option<Window>,
+        filter: Option<String>,
+        /// The API that is asked, without credentials: an export of another host is not ours to adopt.
+        api: String,
+        /// Sent as `ms-requestid`; the same when the request is repeated.
+        idempotency: Uuid,
+    },
+    Submitted { request_id: RequestId },
+    /// The service's own word.
+    Status { status: String },
+    /// The blob is in the lake as `raw/<sha256>`.
+    Downloaded { sha256: String, bytes: u64, finished_at: Timestamp },
+    /// The rows are in the table's manifest of this version (also when nothing had to be rewritten).
+    Committed { manifest: u64 },
+    /// A guard or the balance refused the content.
+    Held { reason: String },
+    /// The service gave it up, or it vanished there.
+    Failed { reason: String },
+    /// Removed from the service after the commit.
+    Deleted,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    format: u32,
+    at: Timestamp,
+    run_id: RunId,
+    #[serde(flatten)]
+    event: LedgerEvent,
+}
+
+/// The fold of an export's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportState {
+    pub id: ExportId,
+    pub planned_at: Timestamp,
+    pub dataset: DatasetName,
+    pub account: Account,
+    pub window: Option<Window>,
+    pub filter: Option<String>,
+    pub api: String,
+    pub idempotency: Uuid,
+    pub request_id: Option<RequestId>,
+    pub status: Option<String>,
+    /// SHA-256 and size of the downloaded blob, and when the service had finished it.
+    pub blob: Option<(String, u64, Timestamp)>,
+    /// Committed, held or failed: nothing is left to wait for.
+    pub closed: bool,
+    // Number of the newest event.
+    last: u32,
+}
+
+/// The ledger of one lake, as one run writes it.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    lake: Lake,
+    run_id: RunId,
+}
+
+impl Ledger {
+    #[must_use]
+    pub fn new(lake: Lake, run_id: RunId) -> Self {
+        Ledger { lake, run_id }
+    }
+
+    /// Opens the record of a new export: the caller sends the request only after this returned.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn begin(&self, id: ExportId, event: LedgerEvent, at: Timestamp) -> Result<ExportState> {
+        let mut state = None;
+        self.put(id, 1, &event, at).await?;
+        fold(&mut state, id, 1, event, at);
+        state.ok_or_else(|| Error::new(Kind::Bug, "a ledger entry does not begin with a plan"))
+    }
+
+    /// Appends an event and folds it into the state.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`], also when another process works on the same export.
+    pub async fn append(&self, state: &mut ExportState, event: LedgerEvent, at: Timestamp) -> Result<()> {
+        let (id, number) = (state.id, state.last + 1);
+        self.put(id, number, &event, at).await?;
+        let mut folded = Some(state.clone());
+        fold(&mut folded, id, number, event, at);
+        if let Some(folded) = folded {
+            *state = folded;
+        }
+        Ok(())
+    }
+
+    /// The exports that are not closed, oldest first.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`]; [`Kind::Contract`] for an entry that this build cannot read.
+    pub async fn open_exports(&self) -> Result<Vec<ExportState>> {
+        let paths = self.lake.list(&ledger_prefix()).await?;
+        let mut open = Vec::new();
+        for events in paths.chunk_by(|a, b| export_of(a) == export_of(b)) {
+            let Some(id) = events.first().and_then(export_of) else { continue };
+            // The newest event alone tells whether the export is closed: one read for each closed one.
+            let newest = events.iter().rfind(|path| number_of(path).is_some());
+            let Some(entry) = (match newest {
+                Some(path) => self.read(path).await?,
+                None => None,
+            }) else {
+                continue;
+            };
+            if closes(&entry.event) {
+                continue;
+            }
+            let mut state = None;
+            for path in events {
+                let (Some(number), Some(entry)) = (number_of(path), self.read(path).await?) else { continue };
+                fold(&mut state, id, number, entry.event, entry.at);
+            }
+            open.extend(state.filter(|state| !state.closed));
+        }
+        Ok(open)
+    }
+
+    async fn read(&self, path: &Path) -> Result<Option<Entry>> {
+        let entry = self.lake.get_json::<Entry>(path).await?;
+        match entry {
+            Some(entry) if entry.format > FORMAT => {
+                Err(Error::new(Kind::Contract, "the ledger was written by a newer payoutlake")
+                    .with("entry", path)
+                    .hint("update payoutlake; nothing was changed"))
+            }
+            entry => Ok(entry),
+        }
+    }
+
+    async fn put(&self, id: ExportId, number: u32, event: &LedgerEvent, at: Timestamp) -> Result<()> {
+        let path = Path::from(format!("{}/{id}/{number:04}.json", ledger_prefix()));
+        let entry = Entry { format: FORMAT, at, run_id: self.run_id, event: event.clone() };
+        match self.lake.create_json(&path, &entry).await? {
+            Created::New => Ok(()),
+            // An answer that was lost and repeated by the store is our own success.
+            Created::Exists => match self.lake.get_json::<Entry>(&path).await? {
+                Some(there) if there.run_id == self.run_id && there.event == *event => Ok(()),
+                _ => Err(Error::new(Kind::Destination, "another run works on the same export")
+                    .with("export", id)
+                    .with("entry", path)
+                    .hint("let the other run finish, then run again: it goes on from the ledger")),
+            },
+        }
+    }
+}
+
+fn export_of(path: &Path) -> Option<ExportId> {
+    let folder = path.parts().rev().nth(1)?;
+    Uuid::parse_str(folder.as_ref()).ok().map(ExportId)
+}
+
+fn number_of(path: &Path) -> Option<u32> {
+    path.filename()?.strip_suffix(".json")?.parse().ok()
+}
+
+fn closes(event: &LedgerEvent) -> bool {
+    matches!(
+        event,
+        LedgerEvent::Committed { .. }
+            | LedgerEvent::Held { .. }
+            | LedgerEvent::Failed { .. }
+            | LedgerEvent::Deleted
+    )
+}
+
+fn fold(state: &mut Option<ExportState>, id: ExportId, number: u32, event: LedgerEvent, at: Timestamp) {
+    if let LedgerEvent::Planned { dataset, account, window, filter, api, idempotency } = event {
+        *state = Some(ExportState {
+            id,
+            planned_at: at,
+            dataset,
+            account,
+            window,
+            filter,
+            api,
+            idempotency,
+            request_id: None,
+            status: None,
+            blob: None,
+            closed: false,
+            last: number,
+        });
+        return;
+    }
+    let Some(state) = state else { return };
+    state.last = number;
+    state.closed |= closes(&event);
+    match event {
+        LedgerEvent::Submitted { request_id } => state.request_id = Some(request_id),
+        LedgerEvent::Status { status } => state.status = Some(status),
+        LedgerEvent::Downloaded { sha256, bytes, finished_at } => {
+            state.blob = Some((sha256, bytes, finished_at));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Month;
+
+    fn planned() -> LedgerEvent {
+        LedgerEvent::Planned {
+            dataset: DatasetName::parse("payments").unwrap(),
+            account: Account::parse("contoso").unwrap(),
+            window: Some(Window::new(Month::new(2026, 1), Month::new(2026, 3))),
+            filter: Some("x ge 1".into()),
+            api: "https://api.example/".into(),
+            idempotency: Uuid::nil(),
+        }
+    }
+
+    #[tokio::test]
+    async fn another_process_finds_an_open_export_and_not_a_closed_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let lake = Lake::open(dir.path().to_str().unwrap()).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let first = Ledger::new(lake.clone(), RunId(Uuid::now_v7()));
+        let mut state = first.begin(ExportId(Uuid::now_v7()), planned(), now).await.unwrap();
+        let request_id = RequestId("r-1".into());
+        first.append(&mut state, LedgerEvent::Submitted { request_id: request_id.clone() }, now).await.unwrap();
+
+        let second = Ledger::new(lake, RunId(Uuid::now_v7()));
+        let mut found = second.open_exports().await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].request_id, Some(request_id));
+        assert_eq!(found[0], state);
+
+        second.append(&mut found[0], LedgerEvent::Failed { reason: "gone".into() }, now).await.unwrap();
+        assert!(second.open_exports().await.unwrap().is_empty());
+        // The first process still believes that the export is open: its next event is refused.
+        let late = first.append(&mut state, LedgerEvent::Status { status: "Queued".into() }, now).await;
+        assert_eq!(late.unwrap_err().kind(), Kind::Destination);
+    }
+}

@@ -1,0 +1,27 @@
+//! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
+//!
+//! The design is told in [`_architecture`], one row is followed through every room in [`_one_row`].
+
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod lake;
+pub mod load;
+pub mod model;
+pub mod normalise;
+pub mod output;
+pub mod pipeline;
+pub mod query;
+pub mod sandbox;
+pub mod schema;
+pub mod secret;
+pub mod source;
+
+#[doc = include_str!("docs/architecture.md")]
+pub mod _architecture {}
+
+#[doc = include_str!("docs/one-row.md")]
+pub mod _one_row {}

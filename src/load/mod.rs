@@ -1,0 +1,71 @@
+//! Steps 6 and 7: typed rows become objects, objects become the table, the table is published.
+//!
+//! ```text
+//!  1 submit -> 2 wait -> 3 download -> 4 decode -> 5 normalise -> [6 write -> 7 commit] -> 8 query
+//!                                                                  ^^^^^^^^^^^^^^^^^^^ this room
+//! ```
+//!
+//! The example row: `E-2026-09-000017`, 12.34 EUR, is routed to `account=contoso/earning_month=2026-09`
+//! ([`Stager`]), sorted into a row group of a local file, becomes the object `objects/transaction_history/<hash>.parquet`,
+//! is read back and compared (`verify`), becomes visible by one put-if-absent of the next manifest ([`load`]),
+//! and appears as `transaction_history/account=contoso/earning_month=2026-09/part-0.parquet` ([`publish`]).
+
+mod change;
+mod merge;
+mod part;
+pub mod publish;
+mod quarantine;
+mod stage;
+mod tally;
+mod verify;
+
+pub use change::{Applied, Change, Context, Coverage, Loaded, load};
+pub use quarantine::{QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_window};
+pub use stage::{Staged, StagedPart, Stager};
+pub use tally::{Digest, tally};
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Mutation;
+
+/// How files are written, and when a change is held back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Rows are sorted and encoded in groups of about this many MiB of Arrow memory.
+    pub row_group_mib: u64,
+    /// All groups that are being filled together hold at most this many MiB; the largest is written first.
+    pub buffer_mib: u64,
+    /// Level of zstd, 1 (fast) to 22 (small).
+    pub zstd_level: i32,
+    pub guards: Guards,
+    /// Damage on purpose, in test builds.
+    #[serde(skip)]
+    pub mutation: Option<Arc<Mutation>>,
+}
+
+/// When a window is held instead of committed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guards {
+    /// A month that would lose more than this share of its rows is held, in percent.
+    pub max_shrink_percent: u32,
+    /// A month that had fewer rows than this may shrink freely, but never to nothing.
+    pub shrink_floor_rows: u64,
+    /// An export of which more than this share of the rows is refused is held, in percent.
+    pub max_quarantined_percent: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { row_group_mib: 32, buffer_mib: 64, zstd_level: 3, guards: Guards::default(), mutation: None }
+    }
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Guards { max_shrink_percent: 10, shrink_floor_rows: 100, max_quarantined_percent: 1 }
+    }
+}

@@ -1,0 +1,47 @@
+//! Publishing: the folders that other programs read are brought into line with the manifest.
+//!
+//! It is a projection, repeated until it is true: what is installed is recorded, and whatever command comes
+//! next heals a publish that was cut short.
+
+mod parquet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::lake::{self, Lake, Manifest};
+
+/// The way in which tables are published; one match arm for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Publish {
+    /// Hive-partitioned Parquet: `<table>/account=…/<month>=…/part-0.parquet`.
+    #[default]
+    Parquet,
+    /// Nothing is published: the tables are read through payoutlake alone.
+    None,
+}
+
+/// Brings the published folders of a table into line with a manifest.
+///
+/// # Errors
+/// [`crate::error::Kind::Destination`].
+pub async fn publish(lake: &Lake, how: Publish, manifest: &Manifest) -> Result<()> {
+    match how {
+        Publish::Parquet => parquet::publish(lake, manifest).await,
+        Publish::None => Ok(()),
+    }
+}
+
+/// Heals what an earlier publish left undone: files of the newest manifests that are not installed, or that
+/// somebody removed.
+///
+/// # Errors
+/// [`crate::error::Kind::Destination`].
+pub async fn heal(lake: &Lake, how: Publish, tables: impl IntoIterator<Item = &str>) -> Result<()> {
+    for table in tables {
+        if let (Publish::Parquet, Some(manifest)) = (how, lake::newest(lake, table).await?) {
+            parquet::heal(lake, &manifest).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Counting typed rows: totals per money column and currency, and a digest of the rows.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Decimal128Type;
+
+use crate::error::{Error, Kind, Result};
+use crate::model::{Currency, MoneyColumn, Totals};
+
+/// The sum modulo 2^128 of row hashes: the same for the same rows in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest(u128);
+
+impl Digest {
+    pub fn add(&mut self, hash: &[u8]) {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(hash);
+        self.0 = self.0.wrapping_add(u128::from_le_bytes(bytes));
+    }
+
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        format!("{:032x}", self.0)
+    }
+}
+
+/// Adds the rows of a batch to totals and digest. The batch may hold only the columns that are counted.
+///
+/// # Errors
+/// [`Kind::Bug`] when a counted column is missing or has another type.
+pub fn tally(batch: &RecordBatch, money: &[MoneyColumn], totals: &mut Totals, digest: &mut Digest) -> Result<()> {
+    totals.rows += batch.num_rows() as u64;
+    for column in money {
+        tally_column(batch, column, totals)?;
+    }
+    let hashes = column(batch, "_pc_row_hash")?;
+    let hashes = hashes.as_fixed_size_binary_opt().ok_or_else(|| wrong_type("_pc_row_hash"))?;
+    hashes.iter().flatten().for_each(|hash| digest.add(hash));
+    Ok(())
+}
+
+fn tally_column(batch: &RecordBatch, money: &MoneyColumn, totals: &mut Totals) -> Result<()> {
+    let amounts = column(batch, &money.name)?;
+    if amounts.null_count() == amounts.len() {
+        return Ok(());
+    }
+    let amounts = amounts.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong_type(&money.name))?;
+    let currencies = match &money.currency {
+        Currency::Fixed(currency) => {
+            totals.add(&money.name, currency, amounts.iter().flatten().fold(0, i128::saturating_add));
+            return Ok(());
+        }
+        Currency::Column(name) => {
+            column(batch, name)?.as_string_opt::<i32>().ok_or_else(|| wrong_type(name))?
+        }
+    };
+    // A handful of currencies: a scan over them is quicker than a map.
+    let mut sums: Vec<(&str, i128)> = Vec::new();
+    for (amount, currency) in amounts.iter().zip(currencies) {
+        // A zero without a currency is no money; any other amount has one, or it would be in quarantine.
+        let (Some(amount), Some(currency)) = (amount, currency) else { continue };
+        match sums.iter_mut().find(|(known, _)| *known == currency) {
+            Some((_, sum)) => *sum = sum.saturating_add(amount),
+            None => sums.push((currency, amount)),
+        }
+    }
+    for (currency, sum) in sums {
+        totals.add(&money.name, &currency.trim().to_ascii_uppercase(), sum);
+    }
+    Ok(())
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a arrow::array::ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| {
+        Error::new(Kind::Bug, "a column that is counted is missing from the rows").with("column", name)
+    })
+}
+
+fn wrong_type(name: &str) -> Error {
+    Error::new(Kind::Bug, "a column that is counted has another type").with("column", name)
+}

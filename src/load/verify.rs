@@ -1,0 +1,70 @@
+//! Reads an object back from the lake and counts it again: written = what the object holds.
+
+use std::sync::Arc;
+
+use datafusion::prelude::{DataFrame, ident};
+use futures::TryStreamExt;
+
+use super::{Digest, StagedPart, tally};
+use crate::engine::{Engine, MergeParts, ParquetFile, ParquetFiles, failed};
+use crate::error::{Error, Kind, Result};
+use crate::lake::object_path;
+use crate::model::{Currency, PartitionKey, TableSpec, Totals};
+
+/// Compares an object with the rows that were staged for it, from the bytes that the store gives back.
+///
+/// # Errors
+/// [`Kind::Contract`] when rows, cents or hashes differ, [`Kind::Destination`] when it cannot be read.
+pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart) -> Result<()> {
+    let table = table_of(spec, [(&part.key, part.hash.as_str(), part.bytes, part.totals.rows)].into_iter());
+    let rows = engine.session().read_table(Arc::new(table));
+    let rows = rows.map_err(|cause| failed(cause, "an object could not be opened"))?;
+    let (mut totals, mut digest) = (Totals::default(), Digest::default());
+    let mut batches = MergeParts::stream(counted(rows, spec, None)?).await?;
+    while let Some(batch) = batches.try_next().await.map_err(|cause| failed(cause, "an object could not be read back"))? {
+        tally(&batch, &spec.money, &mut totals, &mut digest)?;
+    }
+    let mut differences = part.totals.differences(&totals);
+    if digest != part.digest {
+        differences.push("the row hashes differ".to_owned());
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Contract, "the rows read back from an object are not the rows that were written")
+        .with("hop", "write")
+        .with("table", &spec.name)
+        .with("partition", &part.key)
+        .with("differs", differences.join(", "))
+        .hint("nothing was committed; check disk and memory of this machine, then run the same command again"))
+}
+
+/// The objects as one table, with their partition columns.
+pub(super) fn table_of<'a>(
+    spec: &TableSpec,
+    files: impl Iterator<Item = (&'a PartitionKey, &'a str, u64, u64)>,
+) -> ParquetFiles {
+    let files = files.map(|(key, hash, bytes, rows)| ParquetFile {
+        path: object_path(&spec.name, hash).to_string(),
+        bytes,
+        rows,
+        partition: vec![key.account.to_string(), key.value.clone()],
+    });
+    ParquetFiles::new(Arc::clone(&spec.schema), &spec.partition_columns, files.collect())
+}
+
+/// Only the columns that [`tally`] reads, and `also`.
+pub(super) fn counted(rows: DataFrame, spec: &TableSpec, also: Option<&str>) -> Result<DataFrame> {
+    let mut columns = vec!["_pc_row_hash"];
+    for money in &spec.money {
+        columns.push(&money.name);
+        if let Currency::Column(currency) = &money.currency {
+            columns.push(currency);
+        }
+    }
+    columns.extend(also);
+    columns.sort_unstable();
+    columns.dedup();
+    let columns = columns.into_iter().map(ident).collect::<Vec<_>>();
+    rows.select(columns).map_err(|cause| failed(cause, "the rows could not be counted"))
+}

@@ -1,0 +1,73 @@
+//! Why a cell or a row was refused. A fault is a value, never an error.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What is wrong, as a stable word that users may match on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultCode {
+    /// The record has more or fewer cells than the header.
+    WrongCellCount,
+    /// A column that must have a value is blank.
+    MissingValue,
+    NotUtf8,
+    NotADecimal,
+    /// More digits than the column's precision or scale can hold.
+    TooManyDigits,
+    NotAnInteger,
+    NotABoolean,
+    NotADate,
+    NotATimestamp,
+    NotAMonth,
+    /// Money without a currency beside it.
+    MissingCurrency,
+}
+
+impl FaultCode {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FaultCode::WrongCellCount => "wrong-cell-count",
+            FaultCode::MissingValue => "missing-value",
+            FaultCode::NotUtf8 => "not-utf8",
+            FaultCode::NotADecimal => "not-a-decimal",
+            FaultCode::TooManyDigits => "too-many-digits",
+            FaultCode::NotAnInteger => "not-an-integer",
+            FaultCode::NotABoolean => "not-a-boolean",
+            FaultCode::NotADate => "not-a-date",
+            FaultCode::NotATimestamp => "not-a-timestamp",
+            FaultCode::NotAMonth => "not-a-month",
+            FaultCode::MissingCurrency => "missing-currency",
+        }
+    }
+}
+
+impl fmt::Display for FaultCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a row was refused: the first cell that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub code: FaultCode,
+    /// Published name of the column; `None` when the whole record is at fault.
+    pub column: Option<String>,
+    /// What would have fitted, for people: `a decimal with at most 10 fraction digits`.
+    pub expected: String,
+    /// The cell as it stood (lossy where it was not UTF-8), cut to 200 characters.
+    pub found: String,
+}
+
+/// A refused row with everything that is needed to look at it, and to try it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantinedRow {
+    /// Physical line of the record in its file, 1-based.
+    pub line: u64,
+    pub fault: Fault,
+    /// The record as CSV (see [`super::RawBatch::record`]).
+    pub record: Vec<u8>,
+}

@@ -1,0 +1,21 @@
+//! The values that stages hand to each other. This room imports no other.
+
+mod fault;
+mod ids;
+mod month;
+mod mutation;
+mod normalised;
+mod raw;
+mod receipt;
+mod table;
+mod totals;
+
+pub use fault::{Fault, FaultCode, QuarantinedRow};
+pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
+pub use month::{Month, Window};
+pub use mutation::Mutation;
+pub use normalised::Normalised;
+pub use raw::RawBatch;
+pub use receipt::{Hop, Outcome, RECEIPT_FORMAT, Receipt, TableReceipt, WindowReceipt};
+pub use table::{Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TableSpec};
+pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money};

@@ -1,0 +1,120 @@
+//! What a run did, as it is kept in the lake and printed to people.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Account, RequestId, RunId, Totals, Window};
+
+/// The newest receipt format that this build reads and writes.
+pub const RECEIPT_FORMAT: u32 = 1;
+
+/// What became of one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Published,
+    /// The rows are equal to what the lake holds: nothing was rewritten.
+    Unchanged,
+    /// A guard holds the window: the lake was left as it is.
+    Held,
+    /// The export failed or could not be used; the receipt's error says why.
+    Failed,
+    /// The export is still running; the ledger knows it.
+    Pending,
+}
+
+/// One place where rows and cents are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hop {
+    pub name: String,
+    pub totals: Totals,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WindowReceipt {
+    /// `None`: the whole reachable history (payments), or a hand-downloaded file.
+    pub window: Option<Window>,
+    pub request_id: Option<RequestId>,
+    pub source_files: Vec<String>,
+    pub outcome: Outcome,
+    /// SHA-256 of the blob, in hex.
+    pub blob_sha256: Option<String>,
+    pub blob_bytes: u64,
+    pub rows_read: u64,
+    pub rows_written: u64,
+    pub rows_quarantined: u64,
+    /// Rows of neighbouring months that came with the overlapping day, and belong to another window.
+    pub rows_overlap: u64,
+    pub hops: Vec<Hop>,
+    /// Why it failed or is held, in one line.
+    pub error: Option<String>,
+    /// The kind of the error, which decides the exit code.
+    pub error_kind: Option<String>,
+    /// The next step.
+    pub hint: Option<String>,
+    /// Fault code and count.
+    pub faults: Vec<(String, u64)>,
+    /// The first refused row, for people.
+    pub first_fault: Option<String>,
+    pub warnings: Vec<String>,
+    pub schema_version: Option<u32>,
+}
+
+impl WindowReceipt {
+    /// The receipt of a window of which nothing is known yet.
+    #[must_use]
+    pub fn new(window: Option<Window>) -> Self {
+        WindowReceipt {
+            window,
+            request_id: None,
+            source_files: Vec::new(),
+            outcome: Outcome::Failed,
+            blob_sha256: None,
+            blob_bytes: 0,
+            rows_read: 0,
+            rows_written: 0,
+            rows_quarantined: 0,
+            rows_overlap: 0,
+            hops: Vec::new(),
+            error: None,
+            error_kind: None,
+            hint: None,
+            faults: Vec::new(),
+            first_fault: None,
+            warnings: Vec::new(),
+            schema_version: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TableReceipt {
+    pub table: String,
+    pub windows: Vec<WindowReceipt>,
+    /// Of the rows that this run wrote or found unchanged.
+    pub totals: Totals,
+    /// The money columns that every row has: the sums that people look at first.
+    pub headline: Vec<String>,
+    /// Files and bytes that this run wrote.
+    pub files_written: u64,
+    pub bytes_written: u64,
+    /// The manifest that is the table now, and its size.
+    pub manifest: Option<u64>,
+    pub table_rows: u64,
+    pub table_files: u64,
+    pub table_bytes: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Receipt {
+    pub format: u32,
+    pub run_id: RunId,
+    pub payoutlake_version: String,
+    pub command: String,
+    pub account: Account,
+    pub lake: String,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub tables: Vec<TableReceipt>,
+    pub exit_code: u8,
+}

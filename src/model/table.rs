@@ -1,0 +1,74 @@
+//! What a table of the lake looks like.
+
+use std::fmt;
+
+use arrow::datatypes::SchemaRef;
+
+use super::{Account, Month};
+
+/// The partition value of a row without a date (the name that Hive and all its readers use for NULL).
+pub const DEFAULT_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Where the currency of a money column stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Currency {
+    /// In another column of the same row.
+    Column(String),
+    /// Always this one: `USD`.
+    Fixed(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoneyColumn {
+    pub name: String,
+    pub currency: Currency,
+}
+
+/// A table of the lake: what its files hold and how they are laid out.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    pub name: String,
+    /// Columns of the files; the partition columns are not among them.
+    pub schema: SchemaRef,
+    /// Two columns that stand in the path: `account`, and the second level (`earning_month`).
+    pub partition_columns: [String; 2],
+    /// Rows are sorted by these inside a row group.
+    pub sort: Vec<String>,
+    /// Columns that people look single values up in: they get bloom filters.
+    pub lookup: Vec<String>,
+    pub money: Vec<MoneyColumn>,
+}
+
+/// Which partition a row belongs to. The second level is a month for datasets, a name for our own tables.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct PartitionKey {
+    pub account: Account,
+    pub value: String,
+}
+
+impl PartitionKey {
+    /// The partition of a month, or of rows without a date.
+    #[must_use]
+    pub fn of_month(account: &Account, month: Option<Month>) -> Self {
+        let value = month.map_or_else(|| DEFAULT_PARTITION.to_owned(), |month| month.to_string());
+        PartitionKey { account: account.clone(), value }
+    }
+
+    /// The month, unless this is the partition of rows without a date.
+    #[must_use]
+    pub fn month(&self) -> Option<Month> {
+        Month::parse(&self.value).ok()
+    }
+
+    /// The hive path below the table's folder: `account=contoso/earning_month=2026-09`.
+    #[must_use]
+    pub fn path(&self, columns: &[String; 2]) -> String {
+        format!("{}={}/{}={}", columns[0], self.account, columns[1], self.value)
+    }
+}
+
+impl fmt::Display for PartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.account, self.value)
+    }
+}

@@ -1,0 +1,316 @@
+//! Text cells of one column -> typed values, with a fault for each cell that does not fit.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::DataType;
+
+use crate::model::{FaultCode, RawBatch};
+use crate::schema::LogicalType;
+
+use super::dates::{MonthCell, parse_date, parse_month, parse_timestamp};
+use super::decimal::parse_decimal;
+
+/// Rows are taken in blocks whose text stays in the processor's cache while all columns go over it.
+const BLOCK_ROWS: usize = 128;
+
+/// A column of the table and the cell that fills it.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// Place of the column in the table.
+    pub column: usize,
+    /// Index of the cell in a record.
+    pub cell: usize,
+    pub logical: LogicalType,
+    pub arrow: DataType,
+    /// Fraction digits of the decimals.
+    pub scale: u8,
+    pub required: bool,
+    /// For money whose currency stands in the same record: the cell with the currency.
+    pub currency: Option<usize>,
+}
+
+/// A cell that does not fit: row, rank of the column, code. They sort into "first fault in column order".
+pub(super) type BadCell = (usize, usize, FaultCode);
+
+/// The values of one column; a null has a place-holder in `values` and `false` in `valid`.
+struct Column {
+    valid: Vec<bool>,
+    values: Values,
+}
+
+enum Values {
+    Text { bytes: Vec<u8>, ends: Vec<i32> },
+    Decimal(Vec<i128>),
+    // Integers, and timestamps in microseconds.
+    Wide(Vec<i64>),
+    Days(Vec<i32>),
+    Boolean(Vec<bool>),
+}
+
+/// Types the given rows of a batch: one array per source, with a place-holder where a cell is at fault.
+pub(super) fn type_rows(
+    raw: &RawBatch,
+    rows: &[usize],
+    sources: &[Source],
+    bad: &mut Vec<BadCell>,
+) -> Vec<ArrayRef> {
+    let mut columns: Vec<Column> = sources
+        .iter()
+        .map(|source| Column::new(source, rows.len()))
+        .collect();
+    for block in rows.chunks(BLOCK_ROWS) {
+        for (source, column) in sources.iter().zip(&mut columns) {
+            column.take(raw, block, source, bad);
+        }
+    }
+    sources
+        .iter()
+        .zip(columns)
+        .map(|(source, column)| column.finish(raw, rows, source, bad))
+        .collect()
+}
+
+#[inline]
+fn is_blank(cell: &[u8]) -> bool {
+    match cell.first() {
+        None => true,
+        Some(first) => first.is_ascii_whitespace() && cell.trim_ascii().is_empty(),
+    }
+}
+
+impl Column {
+    fn new(source: &Source, rows: usize) -> Self {
+        let values = match source.logical {
+            LogicalType::String | LogicalType::Month => {
+                let mut ends = Vec::with_capacity(rows + 1);
+                ends.push(0);
+                Values::Text {
+                    bytes: Vec::new(),
+                    ends,
+                }
+            }
+            LogicalType::Money | LogicalType::Rate | LogicalType::Decimal => {
+                Values::Decimal(Vec::with_capacity(rows))
+            }
+            LogicalType::Integer | LogicalType::Timestamp => Values::Wide(Vec::with_capacity(rows)),
+            LogicalType::Date => Values::Days(Vec::with_capacity(rows)),
+            LogicalType::Boolean => Values::Boolean(Vec::with_capacity(rows)),
+        };
+        Column {
+            valid: Vec::with_capacity(rows),
+            values,
+        }
+    }
+
+    fn take(&mut self, raw: &RawBatch, block: &[usize], source: &Source, bad: &mut Vec<BadCell>) {
+        let valid = &mut self.valid;
+        match &mut self.values {
+            Values::Text { bytes, ends } => take_text(raw, block, source, valid, bytes, ends, bad),
+            Values::Decimal(values) => take_values(raw, block, source, valid, values, bad, |row, cell| {
+                let units = parse_decimal(cell, source.scale)?;
+                match source.currency {
+                    Some(currency) if units != 0 && is_blank(raw.cell(row, currency).unwrap_or_default()) => {
+                        Err(FaultCode::MissingCurrency)
+                    }
+                    _ => Ok(units),
+                }
+            }),
+            Values::Wide(values) if source.logical == LogicalType::Timestamp => {
+                take_values(raw, block, source, valid, values, bad, |_, cell| {
+                    parse_timestamp(cell)
+                });
+            }
+            Values::Wide(values) => {
+                take_values(raw, block, source, valid, values, bad, |_, cell| {
+                    parse_integer(cell)
+                });
+            }
+            Values::Days(values) => {
+                take_values(raw, block, source, valid, values, bad, |_, cell| parse_date(cell));
+            }
+            Values::Boolean(values) => {
+                take_values(raw, block, source, valid, values, bad, |_, cell| {
+                    parse_boolean(cell)
+                });
+            }
+        }
+    }
+
+    fn finish(self, raw: &RawBatch, rows: &[usize], source: &Source, bad: &mut Vec<BadCell>) -> ArrayRef {
+        let nulls = self.valid.contains(&false).then(|| NullBuffer::from(self.valid));
+        match self.values {
+            Values::Text { bytes, ends } => text_array(raw, rows, source, bytes, ends, nulls, bad),
+            Values::Decimal(values) => {
+                Arc::new(Decimal128Array::new(values.into(), nulls).with_data_type(source.arrow.clone()))
+            }
+            Values::Wide(values) if source.logical == LogicalType::Timestamp => {
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC"))
+            }
+            Values::Wide(values) => Arc::new(Int64Array::new(values.into(), nulls)),
+            Values::Days(values) => Arc::new(Date32Array::new(values.into(), nulls)),
+            Values::Boolean(values) => Arc::new(BooleanArray::new(values.into(), nulls)),
+        }
+    }
+}
+
+/// Reads the block's cells of one column; a blank is null unless the column is required.
+#[inline]
+fn take_values<T: Default>(
+    raw: &RawBatch,
+    block: &[usize],
+    source: &Source,
+    valid: &mut Vec<bool>,
+    values: &mut Vec<T>,
+    bad: &mut Vec<BadCell>,
+    parse: impl Fn(usize, &[u8]) -> Result<T, FaultCode>,
+) {
+    for &row in block {
+        let cell = raw.cell(row, source.cell).unwrap_or_default();
+        let parsed = if is_blank(cell) {
+            if source.required {
+                Err(FaultCode::MissingValue)
+            } else {
+                Ok(None)
+            }
+        } else {
+            parse(row, cell).map(Some)
+        };
+        match parsed {
+            Ok(value) => {
+                valid.push(value.is_some());
+                values.push(value.unwrap_or_default());
+            }
+            Err(code) => {
+                bad.push((row, source.column, code));
+                valid.push(true);
+                values.push(T::default());
+            }
+        }
+    }
+}
+
+/// Texts are copied as they stand, outer blanks included; whether they are UTF-8 is looked at in [`text_array`].
+fn take_text(
+    raw: &RawBatch,
+    block: &[usize],
+    source: &Source,
+    valid: &mut Vec<bool>,
+    bytes: &mut Vec<u8>,
+    ends: &mut Vec<i32>,
+    bad: &mut Vec<BadCell>,
+) {
+    for &row in block {
+        let cell = raw.cell(row, source.cell).unwrap_or_default();
+        let blank = is_blank(cell);
+        if blank && source.required {
+            bad.push((row, source.column, FaultCode::MissingValue));
+        }
+        if !blank && source.logical == LogicalType::Month {
+            match parse_month(cell) {
+                Ok(MonthCell::Month(month)) => bytes.extend_from_slice(month.to_string().as_bytes()),
+                Ok(MonthCell::Text(text)) => bytes.extend_from_slice(text),
+                Err(code) => bad.push((row, source.column, code)),
+            }
+        } else if !blank {
+            bytes.extend_from_slice(cell);
+        }
+        valid.push(!blank || source.required);
+        ends.push(bytes.len() as i32);
+    }
+}
+
+/// One look over the whole column tells that it is ASCII, which nearly all are; else each cell is looked at.
+fn text_array(
+    raw: &RawBatch,
+    rows: &[usize],
+    source: &Source,
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+    nulls: Option<NullBuffer>,
+    bad: &mut Vec<BadCell>,
+) -> ArrayRef {
+    let (mut bytes, mut ends) = (bytes, ends);
+    if !bytes.is_ascii() {
+        let cells = rows.iter().zip(ends.windows(2));
+        let wrong: Vec<usize> = cells
+            .filter(|(_, ends)| std::str::from_utf8(&bytes[ends[0] as usize..ends[1] as usize]).is_err())
+            .map(|(row, _)| *row)
+            .collect();
+        if !wrong.is_empty() {
+            bad.extend(wrong.iter().map(|row| (*row, source.column, FaultCode::NotUtf8)));
+            (bytes, ends) = copy_without(raw, rows, source, &wrong);
+        }
+    }
+    Arc::new(StringArray::new(
+        OffsetBuffer::new(ScalarBuffer::from(ends)),
+        bytes.into(),
+        nulls,
+    ))
+}
+
+/// The column again, with nothing in place of the cells that are not UTF-8.
+fn copy_without(raw: &RawBatch, rows: &[usize], source: &Source, wrong: &[usize]) -> (Vec<u8>, Vec<i32>) {
+    let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+    for row in rows {
+        let cell = raw.cell(*row, source.cell).unwrap_or_default();
+        if !is_blank(cell) && wrong.binary_search(row).is_err() {
+            bytes.extend_from_slice(cell);
+        }
+        ends.push(bytes.len() as i32);
+    }
+    (bytes, ends)
+}
+
+/// A decimal without a fraction: `12`, `12.00`, `1.2E1`.
+fn parse_integer(cell: &[u8]) -> Result<i64, FaultCode> {
+    let units = parse_decimal(cell, 0).map_err(|_| FaultCode::NotAnInteger)?;
+    i64::try_from(units).map_err(|_| FaultCode::TooManyDigits)
+}
+
+fn parse_boolean(cell: &[u8]) -> Result<bool, FaultCode> {
+    const SPELLINGS: [(&str, bool); 6] = [
+        ("true", true),
+        ("false", false),
+        ("1", true),
+        ("0", false),
+        ("yes", true),
+        ("no", false),
+    ];
+    let cell = cell.trim_ascii();
+    let found = SPELLINGS
+        .iter()
+        .find(|(text, _)| cell.eq_ignore_ascii_case(text.as_bytes()));
+    found.map(|(_, value)| *value).ok_or(FaultCode::NotABoolean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_and_integers() {
+        for (cell, value) in [
+            ("True", true),
+            ("FALSE", false),
+            (" yes ", true),
+            ("0", false),
+            ("No", false),
+        ] {
+            assert_eq!(parse_boolean(cell.as_bytes()), Ok(value), "{cell}");
+        }
+        assert_eq!(parse_boolean(b"y"), Err(FaultCode::NotABoolean));
+        for (cell, value) in [
+            ("12", Ok(12)),
+            ("12.00", Ok(12)),
+            ("-1.2E1", Ok(-12)),
+            ("12.5", Err(FaultCode::NotAnInteger)),
+            ("9223372036854775808", Err(FaultCode::TooManyDigits)),
+        ] {
+            assert_eq!(parse_integer(cell.as_bytes()), value, "{cell}");
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Cells to days, instants and months. Every accepted spelling has one meaning; the rest is refused.
+
+use crate::model::{FaultCode, Month};
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+pub(super) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+
+/// A year outside is a slip of the pen or a place-holder (0001-01-01, 9999-12-31), not a business date.
+const YEARS: std::ops::RangeInclusive<i32> = 1900..=2999;
+
+/// Texts that Partner Center writes instead of a month; they are kept as they stand.
+const NO_MONTH: [&str; 2] = ["Not applicable", "Not available"];
+
+const MONTH_NAMES: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
+/// A written point in time.
+#[derive(Clone, Copy)]
+struct Moment {
+    /// Since 1970-01-01, as written, before the offset.
+    days: i32,
+    /// Since midnight, as written.
+    micros: i64,
+    /// East of Greenwich.
+    offset_minutes: i64,
+}
+
+/// Days since 1970-01-01.
+///
+/// Accepted: `yyyy-MM-dd`; any spelling of [`parse_timestamp`] at midnight and without an offset;
+/// `M/d/yyyy` where the day is above 12, because only then the order is certain.
+///
+/// # Errors
+/// [`FaultCode::NotADate`].
+pub fn parse_date(cell: &[u8]) -> Result<i32, FaultCode> {
+    match parse_moment(cell.trim_ascii()) {
+        Some(Moment {
+            days,
+            micros: 0,
+            offset_minutes: 0,
+        }) => Ok(days),
+        _ => Err(FaultCode::NotADate),
+    }
+}
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+///
+/// Accepted: `yyyy-MM-ddTHH:mm:ss`, with a blank instead of `T`, with one to nine fraction digits, with `Z` or an
+/// offset `+hh:mm`; without an offset it is UTC. Also `M/d/yyyy h:mm:ss AM` where the day is above 12. A bare date
+/// is its midnight. Fraction digits beyond the sixth are cut off, not refused: the service prints seven, and time is
+/// not money.
+///
+/// # Errors
+/// [`FaultCode::NotATimestamp`].
+pub fn parse_timestamp(cell: &[u8]) -> Result<i64, FaultCode> {
+    let moment = parse_moment(cell.trim_ascii()).ok_or(FaultCode::NotATimestamp)?;
+    let local = i64::from(moment.days) * MICROS_PER_DAY + moment.micros;
+    Ok(local - moment.offset_minutes * 60 * MICROS_PER_SECOND)
+}
+
+/// What a month column holds: a month, or the text that says why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MonthCell<'a> {
+    Month(Month),
+    Text(&'a [u8]),
+}
+
+/// Accepted: `Sep-2020`, `September 2020`, `2020-09`, `09/2020`, any date; `Not applicable` and `Not available`
+/// are kept as they stand.
+///
+/// # Errors
+/// [`FaultCode::NotAMonth`].
+pub fn parse_month(cell: &[u8]) -> Result<MonthCell<'_>, FaultCode> {
+    let cell = cell.trim_ascii();
+    if NO_MONTH
+        .iter()
+        .any(|text| cell.eq_ignore_ascii_case(text.as_bytes()))
+    {
+        return Ok(MonthCell::Text(cell));
+    }
+    let numbers = match cell {
+        [year @ .., b'-', a, b] if year.len() == 4 => number(year).zip(number(&[*a, *b])),
+        [month @ .., b'/', a, b, c, d] if month.len() <= 2 => number(&[*a, *b, *c, *d]).zip(number(month)),
+        _ => None,
+    };
+    let written = numbers.or_else(|| named_month(cell));
+    if let Some((year, month)) = written {
+        let month = u8::try_from(month)
+            .ok()
+            .filter(|month| (1..=12).contains(month) && YEARS.contains(&year));
+        return month
+            .map(|month| MonthCell::Month(Month::new(year, month)))
+            .ok_or(FaultCode::NotAMonth);
+    }
+    let moment = parse_moment(cell).ok_or(FaultCode::NotAMonth)?;
+    Ok(MonthCell::Month(Month::of_epoch_days(moment.days)))
+}
+
+/// `Sep-2020`, `September 2020` -> (year, month).
+fn named_month(cell: &[u8]) -> Option<(i32, i32)> {
+    let at = cell.iter().position(|byte| matches!(byte, b'-' | b' '))?;
+    let (name, year) = (&cell[..at], &cell[at + 1..]);
+    let is_name = |full: &&str| {
+        let full = full.as_bytes();
+        name.eq_ignore_ascii_case(full) || name.eq_ignore_ascii_case(&full[..3])
+    };
+    let month = MONTH_NAMES.iter().position(is_name)?;
+    if year.len() != 4 {
+        return None;
+    }
+    Some((number(year)?, i32::try_from(month).ok()? + 1))
+}
+
+fn parse_moment(cell: &[u8]) -> Option<Moment> {
+    if cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-' {
+        let days = civil_days(number(&cell[..4])?, number(&cell[5..7])?, number(&cell[8..10])?)?;
+        return match &cell[10..] {
+            [] => Some(Moment {
+                days,
+                micros: 0,
+                offset_minutes: 0,
+            }),
+            [b'T' | b't' | b' ', time @ ..] => parse_time(days, time),
+            _ => None,
+        };
+    }
+    parse_american(cell)
+}
+
+/// `HH:mm:ss[.f{1,9}][Z|+hh:mm]`.
+fn parse_time(days: i32, time: &[u8]) -> Option<Moment> {
+    if time.len() < 8 || time[2] != b':' || time[5] != b':' {
+        return None;
+    }
+    let seconds = clock_seconds(number(&time[..2])?, number(&time[3..5])?, number(&time[6..8])?)?;
+    let mut rest = &time[8..];
+    let mut micros = 0;
+    if let [b'.', fraction @ ..] = rest {
+        let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if !(1..=9).contains(&length) {
+            return None;
+        }
+        for index in 0..6 {
+            let digit = fraction[..length]
+                .get(index)
+                .map_or(0, |byte| i64::from(byte - b'0'));
+            micros = micros * 10 + digit;
+        }
+        rest = &fraction[length..];
+    }
+    let offset_minutes = match rest {
+        [] | [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let (hours, minutes) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?);
+            // No place on earth is further than 14 hours from Greenwich.
+            if hours > 14 || minutes > 59 {
+                return None;
+            }
+            let minutes = i64::from(hours * 60 + minutes);
+            if *sign == b'-' { -minutes } else { minutes }
+        }
+        _ => return None,
+    };
+    Some(Moment {
+        days,
+        micros: seconds * MICROS_PER_SECOND + micros,
+        offset_minutes,
+    })
+}
+
+/// `M/d/yyyy` and `M/d/yyyy h:mm:ss AM`. A day of 12 or less might as well be a month: refused.
+fn parse_american(cell: &[u8]) -> Option<Moment> {
+    let (date, time) = match cell.iter().position(|byte| *byte == b' ') {
+        Some(at) => (&cell[..at], Some(&cell[at + 1..])),
+        None => (cell, None),
+    };
+    let mut parts = date.split(|byte| *byte == b'/');
+    let (month, day, year) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || year.len() != 4 || month.len() > 2 || day.len() > 2 {
+        return None;
+    }
+    let day = number(day)?;
+    if day <= 12 {
+        return None;
+    }
+    let days = civil_days(number(year)?, number(month)?, day)?;
+    let Some(time) = time else {
+        return Some(Moment {
+            days,
+            micros: 0,
+            offset_minutes: 0,
+        });
+    };
+    let at = time.iter().position(|byte| *byte == b' ')?;
+    let (clock, half) = (&time[..at], &time[at + 1..]);
+    let mut parts = clock.split(|byte| *byte == b':');
+    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || hour.len() > 2 || minute.len() != 2 || second.len() != 2 {
+        return None;
+    }
+    let hour = number(hour).filter(|hour| (1..=12).contains(hour))? % 12;
+    let afternoon = match half {
+        [b'A' | b'a', b'M' | b'm'] => 0,
+        [b'P' | b'p', b'M' | b'm'] => 12,
+        _ => return None,
+    };
+    let seconds = clock_seconds(hour + afternoon, number(minute)?, number(second)?)?;
+    Some(Moment {
+        days,
+        micros: seconds * MICROS_PER_SECOND,
+        offset_minutes: 0,
+    })
+}
+
+fn clock_seconds(hour: i32, minute: i32, second: i32) -> Option<i64> {
+    (hour < 24 && minute < 60 && second < 60).then(|| i64::from(hour * 3600 + minute * 60 + second))
+}
+
+/// One to four plain digits.
+#[inline]
+fn number(digits: &[u8]) -> Option<i32> {
+    if digits.is_empty() || digits.len() > 4 {
+        return None;
+    }
+    digits.iter().try_fold(0, |sum, byte| {
+        byte.is_ascii_digit().then(|| sum * 10 + i32::from(byte - b'0'))
+    })
+}
+
+/// Days since 1970-01-01 of a date that exists.
+#[inline]
+fn civil_days(year: i32, month: i32, day: i32) -> Option<i32> {
+    const LENGTHS: [i32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let length = *LENGTHS.get(usize::try_from(month - 1).ok()?)?;
+    let leap = month == 2 && (year % 4 == 0 && year % 100 != 0 || year % 400 == 0);
+    if !YEARS.contains(&year) || day < 1 || day > length + i32::from(leap) {
+        return None;
+    }
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days_from_civil, for years after 0.
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year / 400;
+    let year_of_era = year % 400;
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some(era * 146_097 + day_of_era - 719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::Date;
+    use jiff::{Timestamp, ToSpan};
+    use proptest::prelude::*;
+
+    fn micros(text: &str) -> Option<i64> {
+        Some(text.parse::<Timestamp>().unwrap().as_microsecond())
+    }
+
+    #[test]
+    fn timestamps() {
+        for (cell, expected) in [
+            ("2026-09-01", micros("2026-09-01T00:00:00Z")),
+            ("2026-09-01T10:11:12", micros("2026-09-01T10:11:12Z")),
+            (" 2026-09-01 10:11:12 ", micros("2026-09-01T10:11:12Z")),
+            ("2026-09-01T10:11:12.1Z", micros("2026-09-01T10:11:12.1Z")),
+            (
+                "2026-09-01T10:11:12.1234567Z",
+                micros("2026-09-01T10:11:12.123456Z"),
+            ),
+            ("2026-09-01T01:00:00+02:00", micros("2026-08-31T23:00:00Z")),
+            ("2026-09-01T01:00:00-05:30", micros("2026-09-01T06:30:00Z")),
+            ("9/15/2026", micros("2026-09-15T00:00:00Z")),
+            ("9/15/2026 12:00:01 AM", micros("2026-09-15T00:00:01Z")),
+            ("09/15/2026 12:30:00 pm", micros("2026-09-15T12:30:00Z")),
+            ("9/12/2026", None),
+            ("15/9/2026", None),
+            ("2026-02-29", None),
+            ("2026-9-1", None),
+            ("2026-09-01T24:00:00", None),
+            ("2026-09-01T10:60:00", None),
+            ("2026-09-01T10:11:60", None),
+            ("2026-09-01T10:11", None),
+            ("2026-09-01T10:11:12.", None),
+            ("2026-09-01T10:11:12.1234567890", None),
+            ("2026-09-01T10:11:12+15:00", None),
+            ("2026-09-01X10:11:12", None),
+            ("0001-01-01", None),
+            ("9999-12-31", None),
+            ("20260901", None),
+            ("46000", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_timestamp(cell.as_bytes()).ok(), expected, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn a_date_has_no_time() {
+        let day = parse_date(b"2026-09-15").unwrap();
+        for same in [
+            "2026-09-15T00:00:00Z",
+            "2026-09-15 00:00:00.0000000",
+            "9/15/2026",
+            "9/15/2026 12:00:00 AM",
+        ] {
+            assert_eq!(parse_date(same.as_bytes()), Ok(day), "{same}");
+        }
+        for bad in [
+            "2026-09-15T00:00:01Z",
+            "2026-09-15T00:00:00+02:00",
+            "2026-09-31",
+            "9/10/2026",
+        ] {
+            assert_eq!(parse_date(bad.as_bytes()), Err(FaultCode::NotADate), "{bad}");
+        }
+    }
+
+    #[test]
+    fn months() {
+        let september = Ok(MonthCell::Month(Month::new(2020, 9)));
+        for same in [
+            "Sep-2020",
+            "September 2020",
+            "sep 2020",
+            "2020-09",
+            "09/2020",
+            "9/2020",
+            "2020-09-30",
+            " 2020-09-01T00:00:00Z",
+        ] {
+            assert_eq!(parse_month(same.as_bytes()), september, "{same}");
+        }
+        assert_eq!(
+            parse_month(b" Not applicable"),
+            Ok(MonthCell::Text(b"Not applicable"))
+        );
+        assert_eq!(
+            parse_month(b"Not available"),
+            Ok(MonthCell::Text(b"Not available"))
+        );
+        for bad in [
+            "Sept-2020",
+            "2020-13",
+            "13/2020",
+            "00/2020",
+            "2020",
+            "Sep-20",
+            "n/a",
+            "2020-9",
+            "1800-01",
+        ] {
+            assert_eq!(parse_month(bad.as_bytes()), Err(FaultCode::NotAMonth), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_day_reads_back(days in 0i32..401_768) {
+            let date = Date::constant(1900, 1, 1).checked_add(days.days()).unwrap();
+            let epoch = (date - Date::constant(1970, 1, 1)).get_days();
+            prop_assert_eq!(parse_date(date.to_string().as_bytes()), Ok(epoch));
+            let american = format!("{}/{}/{}", date.month(), date.day(), date.year());
+            let expected = if date.day() > 12 { Ok(epoch) } else { Err(FaultCode::NotADate) };
+            prop_assert_eq!(parse_date(american.as_bytes()), expected);
+        }
+
+        #[test]
+        fn every_microsecond_reads_back(micros in -2_208_988_800_000_000i64..32_503_680_000_000_000) {
+            let text = Timestamp::from_microsecond(micros).unwrap().to_string();
+            prop_assert_eq!(parse_timestamp(text.as_bytes()), Ok(micros));
+        }
+
+        #[test]
+        fn any_bytes_are_an_answer(cell in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = (parse_date(&cell), parse_timestamp(&cell), parse_month(&cell));
+        }
+
+        #[test]
+        fn date_like_bytes_are_an_answer(cell in "[-/:.TZ 0-9APMa-c+]{0,32}") {
+            let cell = cell.as_bytes();
+            let _ = (parse_date(cell), parse_timestamp(cell), parse_month(cell));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Text cells -> typed rows, faults and control totals. No I/O, no clock, no floats: the same bytes give the same
+//! rows, however the file was cut into batches.
+//!
+//! ```text
+//!  1 submit -> 2 wait -> 3 download | 4 decode | [5 NORMALISE] | 6 write | 7 commit | 8 query
+//!                                     RawBatch ->  Normalised  -> objects
+//!
+//!  line 17:  E-1 | CSP Direct Bill Partner |  12.50  | EUR | 2026-09-01T00:00:00Z | (new column) x
+//!       earning_id  program_name     earning_amount  transaction_currency  earning_date
+//!            E-1  |  CSP Direct ...  | 12.5000000000 |  EUR  | 2026-09-01 00:00 UTC |  _pc_extra {"(new column)":"x"}
+//!  totals:  rows 1, earning_amount EUR 12.50        month: 2026-09
+//! ```
+//!
+//! A row is refused whole, by its first fault in the order of the table's columns, and keeps its raw text for the
+//! quarantine. A record with more or fewer cells than the header is refused, never shifted. A blank cell (empty, or
+//! ASCII blanks alone) is null; a text is otherwise kept byte for byte, outer blanks included.
+//!
+//! [`tally`] sums the same money from the text, with code of its own: what both sides say must be equal.
+
+mod cells;
+mod dates;
+mod decimal;
+mod lineage;
+mod refuse;
+mod text_totals;
+mod typed_totals;
+
+pub use dates::{MonthCell, parse_date, parse_month, parse_timestamp};
+pub use decimal::parse_decimal;
+pub use lineage::Origin;
+pub use text_totals::{Tally, money_cells, tally};
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::filter;
+
+use crate::model::{Currency, FaultCode, MoneyColumn, Normalised, RawBatch};
+use crate::schema::{Column, Dataset, HeaderMatch};
+
+use cells::{BadCell, Source, type_rows};
+use lineage::{Extra, origin_columns, row_hashes, row_keys};
+use refuse::{Columns, quarantine};
+
+/// Types the rows of one file.
+pub struct Normaliser {
+    schema: arrow::datatypes::SchemaRef,
+    columns: Columns,
+    // One for each column that the file has, in the order of the table.
+    sources: Vec<Source>,
+    extra: Extra,
+    money: Vec<MoneyColumn>,
+    key: Vec<usize>,
+    driving_date: usize,
+    matched: HeaderMatch,
+    origin: Origin,
+}
+
+impl Normaliser {
+    #[must_use]
+    pub fn new(dataset: &Dataset, matched: HeaderMatch, origin: Origin) -> Normaliser {
+        let columns = &dataset.newest().columns;
+        let table = dataset.table();
+        // The registry has proved that these names exist.
+        let index_of = |name: &str| {
+            columns
+                .iter()
+                .position(|column| column.name == name)
+                .unwrap_or_default()
+        };
+        let source = |(index, (column, cell)): (usize, (&Column, &Option<usize>))| {
+            let currency = match &column.currency {
+                Some(Currency::Column(name)) => matched.cells[index_of(name)],
+                _ => None,
+            };
+            Some(Source {
+                column: index,
+                cell: (*cell)?,
+                logical: column.logical,
+                arrow: column.arrow.clone(),
+                scale: column.scale().unwrap_or_default(),
+                required: column.required,
+                currency,
+            })
+        };
+        Normaliser {
+            sources: columns
+                .iter()
+                .zip(&matched.cells)
+                .enumerate()
+                .filter_map(source)
+                .collect(),
+            columns: Columns::new(columns, &matched),
+            extra: Extra::new(&matched.unknown),
+            money: table.money,
+            key: dataset.key.iter().map(|name| index_of(name)).collect(),
+            driving_date: index_of(&dataset.driving_date),
+            schema: table.schema,
+            matched,
+            origin,
+        }
+    }
+
+    /// Types one batch of the file.
+    pub fn normalise(&mut self, raw: &RawBatch) -> Normalised {
+        let mut bad: Vec<BadCell> = Vec::new();
+        let fit = self.rows_of_right_width(raw, &mut bad);
+        let typed = type_rows(raw, &fit, &self.sources, &mut bad);
+        let extra = self.extra.column(raw, &fit, self.matched.cells.len(), &mut bad);
+        let (refused, quarantined) = quarantine(raw, bad, &self.columns);
+
+        let (rows, typed, extra) = keep_good(fit, &refused, typed, extra);
+        let mut columns = self.business_columns(typed, rows.len());
+        let business = columns.len();
+        let months = typed_totals::months(&columns[self.driving_date]);
+        let fields = &self.schema.fields()[..business];
+        let totals = typed_totals::sum(&self.money, fields, &columns, rows.len());
+        let hashes = row_hashes(fields, &columns, rows.len());
+        let key_parts: Vec<_> = self.key.iter().map(|index| columns[*index].as_string()).collect();
+        let keys = row_keys(&key_parts, rows.len());
+
+        columns.extend(origin_columns(&self.origin, self.matched.version, raw, &rows));
+        columns.extend([keys, hashes, extra]);
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)
+            .expect("each column was built with the type and length that the schema gives it");
+        Normalised {
+            batch,
+            months,
+            quarantined,
+            totals,
+        }
+    }
+
+    fn rows_of_right_width(&self, raw: &RawBatch, bad: &mut Vec<BadCell>) -> Vec<usize> {
+        let width = self.matched.width;
+        let (fit, other): (Vec<usize>, Vec<usize>) =
+            (0..raw.rows()).partition(|row| raw.width(*row) == width);
+        bad.extend(other.into_iter().map(|row| (row, 0, FaultCode::WrongCellCount)));
+        fit
+    }
+
+    /// Puts the typed columns at their places and nulls at those that the file lacks.
+    fn business_columns(&self, typed: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
+        let mut typed = self
+            .sources
+            .iter()
+            .map(|source| source.column)
+            .zip(typed)
+            .peekable();
+        let fields = self
+            .schema
+            .fields()
+            .iter()
+            .take(self.matched.cells.len())
+            .enumerate();
+        fields
+            .map(
+                |(index, field)| match typed.next_if(|(column, _)| *column == index) {
+                    Some((_, array)) => array,
+                    None => new_null_array(field.data_type(), rows),
+                },
+            )
+            .collect()
+    }
+}
+
+/// Takes the refused rows out; `rows` and the arrays stay in step. Nothing is copied where no row was refused.
+fn keep_good(
+    rows: Vec<usize>,
+    refused: &[usize],
+    typed: Vec<ArrayRef>,
+    extra: ArrayRef,
+) -> (Vec<usize>, Vec<ArrayRef>, ArrayRef) {
+    let good: Vec<bool> = rows
+        .iter()
+        .map(|row| refused.binary_search(row).is_err())
+        .collect();
+    if !good.contains(&false) {
+        return (rows, typed, extra);
+    }
+    let kept = rows
+        .iter()
+        .zip(&good)
+        .filter(|(_, good)| **good)
+        .map(|(row, _)| *row)
+        .collect();
+    let mask = BooleanArray::from(good);
+    let keep = |array: &ArrayRef| filter(array, &mask).expect("the mask has a bit for each row");
+    (kept, typed.iter().map(keep).collect(), keep(&extra))
+}
+
+#[cfg(test)]
+mod tests;

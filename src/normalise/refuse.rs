@@ -1,0 +1,122 @@
+//! Faults of cells -> refused rows with their reasons in words.
+
+use crate::model::{Fault, FaultCode, QuarantinedRow, RawBatch};
+use crate::schema::{Column, HeaderMatch, LogicalType};
+
+use super::cells::BadCell;
+
+/// Characters of a cell that a fault shows.
+const FOUND_CHARS: usize = 200;
+
+/// What a fault says about a column: those of the table first, then the unknown ones of the file.
+pub(super) struct Columns {
+    width: usize,
+    columns: Vec<Described>,
+}
+
+struct Described {
+    published: String,
+    cell: Option<usize>,
+    logical: LogicalType,
+    scale: u8,
+}
+
+impl Columns {
+    pub fn new(columns: &[Column], matched: &HeaderMatch) -> Self {
+        let known = columns
+            .iter()
+            .zip(&matched.cells)
+            .map(|(column, cell)| Described {
+                published: column.published.clone(),
+                cell: *cell,
+                logical: column.logical,
+                scale: column.scale().unwrap_or_default(),
+            });
+        let unknown = matched.unknown.iter().map(|(cell, name)| Described {
+            published: name.clone(),
+            cell: Some(*cell),
+            logical: LogicalType::String,
+            scale: 0,
+        });
+        Columns {
+            width: matched.width,
+            columns: known.chain(unknown).collect(),
+        }
+    }
+}
+
+/// One refused row for each row that has a bad cell: by its first one. The row numbers come with them, ascending.
+pub(super) fn quarantine(
+    raw: &RawBatch,
+    mut bad: Vec<BadCell>,
+    columns: &Columns,
+) -> (Vec<usize>, Vec<QuarantinedRow>) {
+    bad.sort_unstable();
+    bad.dedup_by_key(|(row, ..)| *row);
+    let refused = |(row, column, code): (usize, usize, FaultCode)| {
+        let fault = describe(raw, row, column, code, columns);
+        (
+            row,
+            QuarantinedRow {
+                line: raw.line(row),
+                fault,
+                record: raw.record(row),
+            },
+        )
+    };
+    bad.into_iter().map(refused).unzip()
+}
+
+fn describe(raw: &RawBatch, row: usize, column: usize, code: FaultCode, columns: &Columns) -> Fault {
+    if code == FaultCode::WrongCellCount {
+        return Fault {
+            code,
+            column: None,
+            expected: format!("{} cells, as the header has", columns.width),
+            found: format!("{} cells", raw.width(row)),
+        };
+    }
+    let about = &columns.columns[column];
+    let cell = about
+        .cell
+        .and_then(|cell| raw.cell(row, cell))
+        .unwrap_or_default();
+    Fault {
+        code,
+        column: Some(about.published.clone()),
+        expected: expected(code, about),
+        found: String::from_utf8_lossy(cell).chars().take(FOUND_CHARS).collect(),
+    }
+}
+
+fn expected(code: FaultCode, about: &Described) -> String {
+    let text = match (code, about.logical) {
+        (FaultCode::MissingCurrency, _) => "a currency code beside an amount that is not zero",
+        (FaultCode::MissingValue, _) => "a value: this column is never blank",
+        (FaultCode::NotUtf8, _) => "text in UTF-8",
+        (FaultCode::NotADecimal, _) => {
+            "a decimal number such as -1234.50 or 1,234.50; '1,234' alone could also mean 1.234"
+        }
+        (FaultCode::TooManyDigits, LogicalType::Integer) => "a whole number of at most 18 digits",
+        (FaultCode::TooManyDigits, _) => {
+            let (whole, fraction) = (38 - about.scale, about.scale);
+            return format!(
+                "at most {whole} digits before the point and {fraction} behind it: nothing is rounded"
+            );
+        }
+        (FaultCode::NotAnInteger, _) => "a whole number",
+        (FaultCode::NotABoolean, _) => "true, false, yes, no, 1 or 0",
+        (FaultCode::NotADate, _) => {
+            "a date yyyy-MM-dd between 1900 and 2999; in M/d/yyyy the order is only certain where the day is above 12"
+        }
+        (FaultCode::NotATimestamp, _) => {
+            "a UTC time such as 2026-09-01T10:11:12Z between 1900 and 2999; \
+             in M/d/yyyy the order is only certain where the day is above 12"
+        }
+        (FaultCode::NotAMonth, _) => {
+            "a month such as Sep-2026 or 2026-09, 'Not applicable' or 'Not available'"
+        }
+        (FaultCode::WrongCellCount, _) => "as many cells as the header has",
+    };
+    text.to_owned()
+}

@@ -1,0 +1,154 @@
+//! The receipt as a person likes to read it.
+
+use std::fmt::Write as _;
+
+use super::{Style, number, print, say};
+use crate::model::{Outcome, Receipt, TableReceipt, WindowReceipt, format_money};
+
+/// Prints the receipt: words on standard error, or with `--json` one compact line on standard output.
+pub fn print_receipt(style: Style, receipt: &Receipt) {
+    if style.json {
+        if let Ok(json) = serde_json::to_string(receipt) {
+            print(&format!("{json}\n"));
+        }
+    } else if !style.quiet {
+        say(&text(receipt, style));
+    }
+}
+
+fn text(receipt: &Receipt, style: Style) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "\n{}: account {} into {}", receipt.command, receipt.account, receipt.lake);
+    for table in &receipt.tables {
+        let _ = write!(out, "\n{}", table_text(table, style));
+    }
+    let took = number::duration(receipt.finished_at.duration_since(receipt.started_at));
+    let _ = writeln!(out, "\n{} in {took}, exit code {}", verdict(receipt), receipt.exit_code);
+    let _ = writeln!(out, "receipt: {}/_payoutlake/runs/{}.json", receipt.lake.trim_end_matches('/'), receipt.run_id);
+    if let Some(table) = receipt.tables.iter().find(|table| table.table_rows > 0) {
+        let _ = writeln!(out, "next:    {}", next_step(receipt, table));
+    }
+    out
+}
+
+fn next_step(receipt: &Receipt, table: &TableReceipt) -> String {
+    let query = match table.table.as_str() {
+        "transaction_history" => {
+            "SELECT program_name, earning_month, sum(earning_amount_usd) FROM transaction_history GROUP BY ALL ORDER BY ALL".to_owned()
+        }
+        name => format!("SELECT * FROM {name} LIMIT 10"),
+    };
+    format!("payoutlake sql --lake {} \"{query}\"", receipt.lake)
+}
+
+fn verdict(receipt: &Receipt) -> &'static str {
+    let outcomes = || receipt.tables.iter().flat_map(|table| &table.windows).map(|window| window.outcome);
+    let good = outcomes().all(|outcome| matches!(outcome, Outcome::Published | Outcome::Unchanged));
+    if !good {
+        return "ended with windows that were not published";
+    }
+    if outcomes().all(|outcome| outcome == Outcome::Unchanged) {
+        return "nothing has changed, nothing was rewritten";
+    }
+    "published"
+}
+
+fn table_text(table: &TableReceipt, style: Style) -> String {
+    let mut out = String::new();
+    let version = table.manifest.map_or_else(|| "no commit yet".to_owned(), |version| format!("manifest {version}"));
+    let _ = writeln!(out, "{}  ({version})", table.table);
+    let rows: Vec<[String; 7]> = table.windows.iter().map(columns).collect();
+    let header = ["window", "outcome", "read", "written", "refused", "overlap", "blob"].map(str::to_owned);
+    let widths: [usize; 7] = std::array::from_fn(|i| {
+        rows.iter().chain([&header]).map(|row| row[i].chars().count()).max().unwrap_or(0)
+    });
+    for row in [&header].into_iter().chain(&rows) {
+        let cells = row.iter().enumerate().map(|(i, cell)| match i {
+            0 | 1 => format!("{cell:<width$}", width = widths[i]),
+            _ => format!("{cell:>width$}", width = widths[i]),
+        });
+        let _ = writeln!(out, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    for window in &table.windows {
+        let _ = write!(out, "{}", remarks(window));
+    }
+    sums(&mut out, table, style);
+    let _ = writeln!(
+        out,
+        "  table now: {} rows in {} files, {}; written by this run: {} files, {}",
+        number::count(table.table_rows),
+        number::count(table.table_files),
+        number::bytes(table.table_bytes),
+        number::count(table.files_written),
+        number::bytes(table.bytes_written),
+    );
+    out
+}
+
+fn columns(window: &WindowReceipt) -> [String; 7] {
+    [
+        label(window),
+        outcome(window.outcome).to_owned(),
+        number::count(window.rows_read),
+        number::count(window.rows_written),
+        number::count(window.rows_quarantined),
+        number::count(window.rows_overlap),
+        number::bytes(window.blob_bytes),
+    ]
+}
+
+fn label(window: &WindowReceipt) -> String {
+    match (window.window, window.request_id.is_some(), window.source_files.first()) {
+        (Some(months), ..) => months.to_string(),
+        (None, false, Some(file)) => file.clone(),
+        (None, ..) => "all months".to_owned(),
+    }
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Published => "published",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Held => "held",
+        Outcome::Failed => "failed",
+        Outcome::Pending => "pending",
+    }
+}
+
+/// What went wrong or is worth knowing about one window.
+fn remarks(window: &WindowReceipt) -> String {
+    let mut out = String::new();
+    let label = label(window);
+    if let Some(error) = &window.error {
+        let _ = writeln!(out, "  ! {label}: {error}");
+    }
+    if let Some(hint) = &window.hint {
+        let _ = writeln!(out, "    hint: {hint}");
+    }
+    if window.rows_quarantined > 0 && window.error.is_none() {
+        let faults: Vec<String> = window.faults.iter().map(|(code, n)| format!("{n} {code}")).collect();
+        let _ = writeln!(out, "  ! {label}: refused rows are in the table quarantine: {}", faults.join(", "));
+        if let Some(first) = &window.first_fault {
+            let _ = writeln!(out, "    first: {first}");
+        }
+    }
+    for warning in &window.warnings {
+        let _ = writeln!(out, "  ! {label}: {warning}");
+    }
+    if window.rows_read == 0 && window.error.is_none() {
+        let _ = writeln!(out, "  . {label}: the file has no rows, and that is a result");
+    }
+    out
+}
+
+/// The sums that people look at first; all of them with `--verbose`.
+fn sums(out: &mut String, table: &TableReceipt, style: Style) {
+    let mut columns: Vec<&str> = table.totals.sums.keys().map(|(column, _)| column.as_str()).collect();
+    columns.dedup();
+    for column in columns.into_iter().filter(|c| style.verbose || table.headline.iter().any(|h| h == c)) {
+        let sums = table.totals.of(column).map(|(currency, units)| {
+            format!("{currency} {}", number::money(&format_money(units)))
+        });
+        let _ = writeln!(out, "  sum of {column}: {}", sums.collect::<Vec<_>>().join("   "));
+    }
+}

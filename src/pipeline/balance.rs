@@ -1,0 +1,98 @@
+//! Rows and cents balance, or nothing is committed.
+//!
+//! ```text
+//! the census of the text   = rows that the reader gave              (decode)
+//! rows read                = normalised + quarantined               (normalise)
+//! cents in the text        = cents normalised + cents quarantined   (normalise)
+//! normalised               = staged + overlap                       (stage)
+//! ```
+//!
+//! The left side of the first three is taken by code that shares nothing with the typed path: the census reads
+//! the bytes, not the cells. `load` goes on: written = staged + carried over - superseded, read back = written.
+
+use crate::decode::{self, Census};
+use crate::error::{Error, Kind, Result};
+use crate::load::Staged;
+use crate::model::{Hop, MoneyCell, Normalised, Totals};
+
+/// What was counted on the way to the staged files.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    /// Rows that the reader gave.
+    pub read: u64,
+    pub quarantined: u64,
+    /// Of the normalised rows, from the typed side.
+    pub normalised: Totals,
+    /// From the bytes, by the census.
+    text: Totals,
+    // Amounts that the census could not read: all of them must be in quarantine.
+    unreadable: u64,
+    /// Of the refused records, by the census.
+    refused: Totals,
+    refused_unreadable: u64,
+}
+
+impl Counts {
+    pub(super) fn add_text(&mut self, census: &Census) {
+        self.text.rows += census.records;
+        self.text.merge(&Totals { rows: 0, sums: census.sums.clone() });
+        self.unreadable += census.unreadable;
+    }
+
+    pub(super) fn add_typed(&mut self, read: u64, rows: &Normalised, money: &[MoneyCell]) {
+        self.read += read;
+        self.normalised.merge(&rows.totals);
+        self.quarantined += rows.quarantined.len() as u64;
+        for row in &rows.quarantined {
+            let census = decode::census_of_record(&row.record, money);
+            self.refused.merge(&Totals { rows: 1, sums: census.sums });
+            self.refused_unreadable += census.unreadable;
+        }
+    }
+
+    /// For the receipt.
+    pub(super) fn hops(&self, staged: &Staged) -> Vec<Hop> {
+        let hop = |name: &str, totals: &Totals| Hop { name: name.to_owned(), totals: totals.clone() };
+        vec![
+            hop("text", &self.text),
+            hop("quarantined", &self.refused),
+            hop("normalised", &self.normalised),
+            hop("overlap", &staged.overlap),
+            hop("staged", &staged.totals()),
+        ]
+    }
+}
+
+/// # Errors
+/// [`Kind::Contract`] that names the hop.
+pub(super) fn check(file: &str, counts: &Counts, staged: &Staged) -> Result<()> {
+    if counts.text.rows != counts.read {
+        let differs = format!("rows {} against {}", counts.text.rows, counts.read);
+        return Err(unbalanced("decode", file, &[differs]));
+    }
+    let mut typed = counts.normalised.clone();
+    typed.merge(&counts.refused);
+    let mut differences = counts.text.differences(&typed);
+    if counts.unreadable != counts.refused_unreadable {
+        let (all, refused) = (counts.unreadable, counts.refused_unreadable);
+        differences.push(format!("{all} amounts cannot be read and {refused} of them are in quarantine"));
+    }
+    if !differences.is_empty() {
+        return Err(unbalanced("normalise", file, &differences));
+    }
+    let mut split = staged.totals();
+    split.merge(&staged.overlap);
+    let differences = counts.normalised.differences(&split);
+    if !differences.is_empty() {
+        return Err(unbalanced("stage", file, &differences));
+    }
+    Ok(())
+}
+
+fn unbalanced(hop: &str, file: &str, differences: &[String]) -> Error {
+    Error::new(Kind::Contract, "rows or cents do not balance")
+        .with("hop", hop)
+        .with("file", file)
+        .with("differs", differences.join(", "))
+        .hint("nothing was committed for this window; please report it with the receipt of this run")
+}

@@ -1,0 +1,115 @@
+//! The same flow from step 4 on, for files that a person downloaded.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use tokio::io::AsyncReadExt;
+
+use sha2::{Digest, Sha256};
+
+use super::receipt::Outcomes;
+use super::settle::{Source, commit_source};
+use super::{Raw, Settings, finish};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Level, Observer, Step};
+use crate::lake::{Lake, raw_path};
+use crate::load::{QUARANTINE, publish};
+use crate::model::{Receipt, Window, WindowReceipt};
+use crate::schema::Dataset;
+
+/// Files of one dataset that a person downloaded.
+#[derive(Debug, Clone)]
+pub struct Ingest {
+    pub settings: Settings,
+    pub dataset: Dataset,
+    pub files: Vec<PathBuf>,
+    /// What the person says that the files cover; without it they merge by key.
+    pub covers: Option<Covers>,
+}
+
+/// A person's word that the files are the whole truth about months, as they were at an instant.
+#[derive(Debug, Clone, Copy)]
+pub struct Covers {
+    pub window: Window,
+    pub extracted_at: Timestamp,
+}
+
+/// Brings downloaded files into the lake, each one by itself.
+///
+/// Rows merge by key and remove nothing; a row whose extraction time is known is never replaced by them.
+///
+/// # Errors
+/// What stops the whole command; the outcome of each file is in the receipt.
+pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
+    let settings = &ingest.settings;
+    for file in &ingest.files {
+        check_readable(file)?;
+    }
+    let lake = Lake::open(&settings.lake)?;
+    let engine = Engine::new(&settings.engine, lake.store().clone())?;
+    publish::heal(&lake, settings.publish, [ingest.dataset.name.as_str(), QUARANTINE]).await?;
+    let mut outcomes = Outcomes::new(settings);
+    for file in &ingest.files {
+        let mut receipt = WindowReceipt::new(ingest.covers.map(|covers| covers.window));
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        let source = Source {
+            dataset: ingest.dataset.clone(),
+            file: file.clone(),
+            name: name.clone(),
+            window: ingest.covers.map(|covers| covers.window),
+            whole: ingest.covers.is_some(),
+            request_id: None,
+            extracted_at: ingest.covers.map(|covers| covers.extracted_at),
+            scope: name.clone(),
+        };
+        receipt.source_files = vec![name.clone()];
+        let table = ingest.dataset.name.as_str();
+        let settled = match keep_raw(settings, &lake, file, &mut receipt).await {
+            Ok(()) => commit_source(settings, &lake, &engine, &observer, source, &mut receipt).await,
+            Err(error) => Err(error),
+        };
+        match settled {
+            Ok(written) => outcomes.add(table, receipt, Some(written)),
+            Err(error) => {
+                observer.tell(Level::Warn, &name, Step::Done, error.to_string());
+                outcomes.add_failure(table, receipt, error);
+            }
+        }
+    }
+    finish(&lake, outcomes, settings).await
+}
+
+/// Nothing is begun when one of the files cannot be read at all.
+fn check_readable(file: &PathBuf) -> Result<()> {
+    let opened = std::fs::File::open(file).and_then(|file| file.metadata());
+    let refused = match opened {
+        Ok(found) if found.is_file() => return Ok(()),
+        Ok(_) => Error::new(Kind::Usage, "this is not a file"),
+        Err(cause) => Error::new(Kind::Usage, "a file cannot be read").caused_by(cause),
+    };
+    Err(refused.with("file", file.display()).hint("name files that exist and that you may read; nothing was changed"))
+}
+
+/// Notes the hash of the file, and keeps its bytes where the policy says so.
+async fn keep_raw(settings: &Settings, lake: &Lake, file: &PathBuf, receipt: &mut WindowReceipt) -> Result<()> {
+    let unreadable = |cause: std::io::Error| {
+        Error::new(Kind::Usage, "a file cannot be read").with("file", file.display()).caused_by(cause)
+    };
+    let mut reader = tokio::fs::File::open(file).await.map_err(unreadable)?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        let read = reader.read(&mut buffer).await.map_err(unreadable)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+        receipt.blob_bytes += read as u64;
+    }
+    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    if settings.raw == Raw::Keep {
+        lake.copy_file(file, &raw_path(&sha256)).await?;
+    }
+    receipt.blob_sha256 = Some(sha256);
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! What a run will do, with every value resolved: a plain value that can be printed before it is performed.
+
+use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::decode;
+use crate::engine;
+use crate::lake::ExportState;
+use crate::load::{self, QUARANTINE, publish::Publish};
+use crate::model::{Account, RunId, Window};
+use crate::schema::{Dataset, Registry};
+use crate::source::{self, Auth, filter};
+
+/// What a run and an ingest have in common.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For the receipt: `run pipelines/quickstart.toml`.
+    pub command: String,
+    pub run_id: RunId,
+    pub account: Account,
+    pub lake: String,
+    pub registry: Registry,
+    pub decode: decode::Options,
+    pub load: load::Options,
+    pub engine: engine::Options,
+    pub publish: Publish,
+    pub raw: Raw,
+    /// Start of the run.
+    pub now: Timestamp,
+    /// For the times of single events; the only clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// A pipeline, resolved.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub settings: Settings,
+    pub source: source::Options,
+    pub auth: Auth,
+    pub datasets: Vec<DatasetPlan>,
+    pub wait: Wait,
+    pub cleanup: Cleanup,
+}
+
+/// One dataset of a pipeline.
+#[derive(Debug, Clone)]
+pub struct DatasetPlan {
+    pub dataset: Dataset,
+    /// Each is one export; empty for a dataset that is always pulled whole.
+    pub windows: Vec<Window>,
+}
+
+/// One export to ask for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub dataset: Dataset,
+    /// `None`: the whole reachable history.
+    pub window: Option<Window>,
+    pub path: String,
+    pub filter: Option<String>,
+}
+
+/// How long and how wide a run waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wait {
+    /// Minutes after which a run leaves with 75 what the service has not finished; the ledger keeps it.
+    pub deadline_minutes: u64,
+    /// Exports that are asked for at the same time.
+    pub max_in_flight: usize,
+    /// How often an export that the service gave up (`Failed`, or vanished) is asked for in all.
+    pub max_attempts: u32,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        // The service promises an export within 24 hours.
+        Wait { deadline_minutes: 24 * 60, max_in_flight: 4, max_attempts: 2 }
+    }
+}
+
+/// What happens to an export at the service after its rows are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cleanup {
+    /// It stays, and people can still download it in the portal.
+    #[default]
+    Keep,
+    Delete,
+}
+
+/// What happens to blobs after their rows are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Raw {
+    /// They stay in the lake as `_payoutlake/raw/<sha256>`: every number can be traced back to its text.
+    #[default]
+    Keep,
+    None,
+}
+
+impl Plan {
+    /// The tables that a run may write.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.datasets.iter().map(|plan| plan.dataset.name.as_str()).chain([QUARANTINE])
+    }
+
+    /// The exports to ask for, in the order of the pipeline file.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Wanted> {
+        self.datasets.iter().flat_map(DatasetPlan::wanted).collect()
+    }
+}
+
+impl DatasetPlan {
+    fn wanted(&self) -> Vec<Wanted> {
+        let Some(api) = &self.dataset.api else { return Vec::new() };
+        let wanted = |window: Option<Window>| Wanted {
+            dataset: self.dataset.clone(),
+            window,
+            path: api.path.clone(),
+            filter: window.map(|window| window_filter(&api.window_field, window)),
+        };
+        if !api.windowed {
+            return vec![wanted(None)];
+        }
+        self.windows.iter().map(|window| wanted(Some(*window))).collect()
+    }
+}
+
+/// The months of a window and one day on either side: how the service compares its filter field with the
+/// column that dates a row is not documented.
+fn window_filter(field: &str, window: Window) -> String {
+    let at = |date: jiff::civil::Date, time: Time| {
+        TimeZone::UTC.to_timestamp(date.to_datetime(time)).unwrap_or(Timestamp::UNIX_EPOCH)
+    };
+    let first = window.first.first_day().saturating_sub(jiff::Span::new().days(1));
+    let last = window.last.last_day().saturating_add(jiff::Span::new().days(1));
+    filter::window(field, at(first, Time::midnight()), at(last, Time::constant(23, 59, 59, 999_000_000)))
+}
+
+impl Wanted {
+    /// For people: `transaction_history 2026-07..2026-09`.
+    #[must_use]
+    pub fn scope(&self) -> String {
+        match self.window {
+            Some(window) => format!("{} {window}", self.dataset.name),
+            None => self.dataset.name.to_string(),
+        }
+    }
+
+    /// Takes the open export that asks for the same: a run goes on where the last one stood.
+    pub(super) fn adopt_from(&self, open: &mut Vec<ExportState>, plan: &Plan) -> Option<ExportState> {
+        let same = |state: &ExportState| {
+            state.dataset == self.dataset.name
+                && state.account == plan.settings.account
+                && state.window == self.window
+                && state.filter == self.filter
+                && state.api == plan.api_label()
+        };
+        // The newest one: its rows are the freshest.
+        let index = open.iter().rposition(same)?;
+        Some(open.remove(index))
+    }
+}
+
+impl Plan {
+    /// The API as the ledger names it. Embedded sandboxes listen on another port each time and are one API.
+    pub(super) fn api_label(&self) -> String {
+        match self.source.api.host_str() {
+            Some("127.0.0.1" | "localhost" | "[::1]") => "loopback".to_owned(),
+            _ => self.source.api.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Month;
+
+    #[test]
+    fn a_request_overlaps_its_neighbours_by_a_day() {
+        let window = Window::new(Month::new(2026, 1), Month::new(2026, 2));
+        assert_eq!(
+            window_filter("earningForDate", window),
+            "earningForDate ge 2025-12-31T00:00:00Z and earningForDate le 2026-03-01T23:59:59.999Z"
+        );
+    }
+}

@@ -1,0 +1,262 @@
+//! Steps 4 to 6 for one downloaded file: decode, normalise and stage, each on a thread of its own.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use super::balance::{self, Counts};
+use crate::decode::{self, Decoder, TextFile};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Observer, Progress, Step, Unit};
+use crate::load::{self, QuarantineOrigin, Staged, Stager};
+use crate::model::{
+    Account, CurrencyCell, Currency, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window,
+};
+use crate::normalise::{Normaliser, Origin};
+use crate::schema::{Dataset, HeaderMatch};
+
+/// One file and what is known about it.
+pub(super) struct Input<'a> {
+    pub dataset: &'a Dataset,
+    pub spec: &'a TableSpec,
+    pub account: &'a Account,
+    /// The months that the file is the whole truth about, if it is.
+    pub window: Option<Window>,
+    pub file: &'a Path,
+    /// For messages and `_pc_source_file`.
+    pub name: &'a str,
+    /// Everything of the origin but the file's name.
+    pub origin: Origin,
+    pub decode: &'a decode::Options,
+    pub load: &'a load::Options,
+    pub spool: &'a Path,
+    pub observer: &'a Observer,
+    pub scope: &'a str,
+}
+
+/// What the file became, balanced.
+pub(super) struct Processed {
+    pub staged: Staged,
+    pub counts: Counts,
+    /// Text files in it: one, or the entries of an archive.
+    pub files: Vec<TextReport>,
+    pub quarantine: Vec<arrow::array::RecordBatch>,
+    pub faults: std::collections::BTreeMap<String, u64>,
+    /// The first refused row, for people.
+    pub first_fault: Option<String>,
+}
+
+/// One text file of the input.
+pub(super) struct TextReport {
+    pub name: String,
+    pub schema_version: Option<u32>,
+    pub warnings: Vec<String>,
+}
+
+/// Refused rows are few, or the export is held; this bounds the memory that they may take until then.
+const MAX_QUARANTINE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Batches between two threads: enough to keep both busy, little enough to bound memory.
+const QUEUE: usize = 2;
+
+/// Decodes, normalises and stages one file. Blocking: call it on a blocking thread.
+///
+/// # Errors
+/// [`Kind::Contract`] when the bytes, the header or the balance are wrong, [`Kind::Destination`] when the
+/// staged files cannot be written.
+pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
+    let mut decoder = Decoder::open(input.file, input.name, input.decode)?;
+    let mut stager = Stager::new(input.spec, input.load, input.account, input.spool.to_owned());
+    let mut seen = Seen::default();
+    while let Some(mut file) = decoder.next_file()? {
+        let report = process_text(input, &mut file, &mut stager, &mut seen)?;
+        seen.files.push(report);
+    }
+    let staged = stager.finish()?;
+    balance::check(input.name, &seen.counts, &staged)?;
+    Ok(Processed {
+        staged,
+        counts: seen.counts,
+        files: seen.files,
+        quarantine: seen.quarantine,
+        faults: seen.faults,
+        first_fault: seen.first_fault,
+    })
+}
+
+#[derive(Default)]
+struct Seen {
+    counts: Counts,
+    files: Vec<TextReport>,
+    quarantine: Vec<arrow::array::RecordBatch>,
+    quarantine_bytes: usize,
+    faults: std::collections::BTreeMap<String, u64>,
+    first_fault: Option<String>,
+}
+
+fn process_text(
+    input: &Input<'_>,
+    file: &mut TextFile<'_>,
+    stager: &mut Stager<'_>,
+    seen: &mut Seen,
+) -> Result<TextReport> {
+    let name = file.name().to_owned();
+    if file.header().is_empty() {
+        let warnings = vec!["the file has no header and no rows".to_owned()];
+        return Ok(TextReport { name, schema_version: None, warnings });
+    }
+    let matched = input
+        .dataset
+        .match_header(file.header())
+        .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
+    let (version, mut warnings) = (matched.version, warnings_of(&matched));
+    let money = money_cells(input.spec, &matched);
+    file.count_money(money.clone());
+    let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
+    let mut normaliser = Normaliser::new(input.dataset, matched, origin);
+
+    let damage = input.load.mutation.as_deref();
+    let amount = money.first().map(|cell| cell.amount);
+    thread::scope(|threads| {
+        let (raw_out, raw_in) = sync_channel(QUEUE);
+        let (typed_out, typed_in) = sync_channel(QUEUE);
+        let text = &mut *file;
+        let decoding = threads.spawn(move || decode_all(text, &raw_out, damage, amount));
+        let typing = threads.spawn(move || normalise_all(&mut normaliser, &raw_in, &typed_out));
+        let staged = stage_all(input, &Text { version, name: &name, money: &money }, typed_in, stager, seen);
+        // Where a later stage failed, the earlier ones ended with their channel; the first cause counts.
+        typing.join().map_err(|_| panicked("normalise"))?;
+        decoding.join().map_err(|_| panicked("decode"))?.and(staged)
+    })?;
+    let census = file.census();
+    seen.counts.add_text(&census);
+    if census.unterminated {
+        warnings.push(
+            "the last line has no line end: whether its last cell is whole, the file cannot tell".to_owned(),
+        );
+    }
+    Ok(TextReport { name: file.name().to_owned(), schema_version: Some(version), warnings })
+}
+
+/// Sends every batch of raw rows; ends early when nobody takes them any more.
+fn decode_all(
+    file: &mut TextFile<'_>,
+    out: &SyncSender<RawBatch>,
+    damage: Option<&Mutation>,
+    amount: Option<usize>,
+) -> Result<()> {
+    while let Some(mut batch) = file.next_batch()? {
+        if let Some(damage) = damage {
+            damage.on_raw("decode", &mut batch, amount);
+        }
+        if out.send(batch).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn normalise_all(normaliser: &mut Normaliser, raw: &Receiver<RawBatch>, out: &SyncSender<(u64, Normalised)>) {
+    for batch in raw {
+        let rows = batch.rows() as u64;
+        if out.send((rows, normaliser.normalise(&batch))).is_err() {
+            return;
+        }
+    }
+}
+
+/// What the later stages know of one text file.
+struct Text<'a> {
+    version: u32,
+    name: &'a str,
+    money: &'a [MoneyCell],
+}
+
+fn stage_all(
+    input: &Input<'_>,
+    text: &Text<'_>,
+    typed: Receiver<(u64, Normalised)>,
+    stager: &mut Stager<'_>,
+    seen: &mut Seen,
+) -> Result<()> {
+    let window = input.window.map(|window| (window, input.dataset.driving_date.as_str()));
+    for (read, mut rows) in typed {
+        seen.counts.add_typed(read, &rows, text.money);
+        if let (Some(damage), Some(money)) = (&input.load.mutation, input.spec.money.first()) {
+            damage.on_rows("normalise", &mut rows.batch, &money.name);
+            rows.months.truncate(rows.batch.num_rows());
+        }
+        if !rows.quarantined.is_empty() {
+            seen.refuse(input, text, &rows.quarantined)?;
+        }
+        stager.push_months(&rows.batch, &rows.months, window)?;
+        let done = Progress { done: seen.counts.read, total: None, unit: Unit::Rows };
+        input.observer.progress(input.scope, Step::Normalise, done);
+    }
+    Ok(())
+}
+
+impl Seen {
+    fn refuse(&mut self, input: &Input<'_>, text: &Text<'_>, rows: &[QuarantinedRow]) -> Result<()> {
+        let origin = QuarantineOrigin {
+            dataset: &input.dataset.name,
+            window: input.window,
+            source_file: text.name,
+            run_id: input.origin.run_id,
+            request_id: input.origin.request_id.as_ref(),
+            extracted_at: input.origin.extracted_at,
+            loaded_at: input.origin.loaded_at,
+            schema_version: text.version,
+        };
+        for row in rows {
+            self.quarantine_bytes += row.record.len();
+            *self.faults.entry(row.fault.code.to_string()).or_default() += 1;
+            if self.first_fault.is_none() {
+                self.first_fault = Some(describe(text.name, row));
+            }
+        }
+        if self.quarantine_bytes > MAX_QUARANTINE_BYTES {
+            return Err(Error::new(Kind::Contract, "more rows are refused than the quarantine is made for")
+                .with("file", input.name)
+                .with("first", self.first_fault.clone().unwrap_or_default())
+                .hint("nothing was committed; the file does not look like this dataset: look at the first fault"));
+        }
+        self.quarantine.push(load::quarantined_batch(rows, &origin)?);
+        Ok(())
+    }
+}
+
+/// One refused row for people: `export.csv line 17: not-a-decimal in earningAmount, expected ..., found '...'`.
+fn describe(file: &str, row: &QuarantinedRow) -> String {
+    let column = row.fault.column.as_ref().map(|column| format!(" in {column}")).unwrap_or_default();
+    format!(
+        "{file} line {}: {}{column}, expected {}, found '{}'",
+        row.line, row.fault.code, row.fault.expected, row.fault.found
+    )
+}
+
+fn warnings_of(matched: &HeaderMatch) -> Vec<String> {
+    let unknown: Vec<&str> = matched.unknown.iter().map(|(_, name)| name.as_str()).collect();
+    if unknown.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("columns that no schema version knows are kept in _pc_extra: {}", unknown.join(", "))]
+}
+
+/// Where the money stands in the rows of a file.
+fn money_cells(spec: &TableSpec, matched: &HeaderMatch) -> Vec<MoneyCell> {
+    let place = |column: &str| spec.schema.index_of(column).ok().and_then(|index| *matched.cells.get(index)?);
+    let cells = spec.money.iter().filter_map(|money| {
+        let currency = match &money.currency {
+            Currency::Fixed(currency) => CurrencyCell::Fixed(currency.clone()),
+            Currency::Column(column) => CurrencyCell::At(place(column)?),
+        };
+        Some(MoneyCell { column: money.name.clone(), amount: place(&money.name)?, currency })
+    });
+    cells.collect()
+}
+
+fn panicked(stage: &str) -> Error {
+    Error::new(Kind::Bug, format!("the {stage} stage stopped unexpectedly"))
+        .hint("nothing was committed; please report it with the receipt of this run")
+}

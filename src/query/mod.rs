@@ -1,0 +1,107 @@
+//! Step 8: SQL over the committed tables.
+//!
+//! ```text
+//!  1 submit -> 2 wait -> 3 download -> 4 decode -> 5 normalise -> 6 write -> 7 commit -> [8 query]
+//!                                                                                        ^^^^^^^ this room
+//! ```
+//!
+//! Each table is the set of objects that its newest manifest names, with the partition values stated
+//! explicitly: the example row `E-2026-09-000017` is found in the one file of `earning_month = '2026-09'`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::SessionContext;
+
+use crate::engine::{Engine, ParquetFile, ParquetFiles};
+use crate::error::{Error, Kind, Result};
+use crate::lake::{self, Lake, Manifest, object_path};
+
+/// A read-only session over one lake, as it was when it was opened.
+pub struct Query {
+    session: SessionContext,
+    tables: Vec<String>,
+}
+
+/// The rows of an answer as they come.
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub rows: SendableRecordBatchStream,
+}
+
+impl Query {
+    /// Registers every table that has a commit.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`] when the lake cannot be read, [`Kind::Contract`] when a table is newer than this build.
+    pub async fn open(lake: &Lake, engine: &Engine) -> Result<Query> {
+        let session = engine.session();
+        let tables = lake::tables(lake).await?;
+        for table in &tables {
+            let Some(manifest) = lake::newest(lake, table).await? else { continue };
+            let provider = provider(&manifest)?;
+            session
+                .register_table(table.as_str(), Arc::new(provider))
+                .map_err(|cause| Error::new(Kind::Bug, "a table could not be registered").caused_by(cause))?;
+        }
+        Ok(Query { session, tables })
+    }
+
+    #[must_use]
+    pub fn tables(&self) -> &[String] {
+        &self.tables
+    }
+
+    /// Plans and starts one query. Nothing can be written through it.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for SQL that is wrong or would write.
+    pub async fn run(&self, sql: &str) -> Result<Answer> {
+        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let frame = self.session.sql_with_options(sql, read_only).await.map_err(|cause| self.refused(cause))?;
+        let rows = frame.execute_stream().await.map_err(|cause| self.refused(cause))?;
+        Ok(Answer { schema: rows.schema(), rows })
+    }
+
+    fn refused(&self, cause: DataFusionError) -> Error {
+        let tables = self.tables.join(", ");
+        let text = cause.strip_backtrace();
+        let hint = if self.tables.is_empty() {
+            "the lake has no tables yet: run a pipeline first".to_owned()
+        } else if text.contains("not found") {
+            format!("the tables are {tables}; `DESCRIBE <table>` lists the columns of one")
+        } else {
+            format!("queries only read; the tables are {tables}")
+        };
+        Error::new(Kind::Usage, format!("the query was refused: {text}")).hint(hint)
+    }
+}
+
+impl Answer {
+    /// The error of a query that failed while its rows were read.
+    #[must_use]
+    pub fn failed(cause: DataFusionError) -> Error {
+        match cause.find_root() {
+            DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+                Error::new(Kind::Destination, "the lake could not be read").caused_by(cause)
+            }
+            _ => Error::new(Kind::Usage, format!("the query failed: {}", cause.strip_backtrace())),
+        }
+    }
+}
+
+fn provider(manifest: &Manifest) -> Result<ParquetFiles> {
+    let files = manifest.partitions.iter().flat_map(|partition| {
+        partition.objects.iter().map(|object| ParquetFile {
+            path: object_path(&manifest.table, &object.hash).to_string(),
+            bytes: object.bytes,
+            rows: object.rows,
+            partition: vec![partition.key.account.to_string(), partition.key.value.clone()],
+        })
+    });
+    let schema = Arc::new(manifest.schema.to_arrow()?);
+    Ok(ParquetFiles::new(schema, &manifest.partition_columns, files.collect()))
+}

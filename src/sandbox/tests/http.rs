@@ -1,0 +1,302 @@
+//! The server over raw HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::Value;
+
+use super::*;
+use crate::sandbox::{
+    CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, PASSWORD, RESOURCE, Running, TENANT, USERNAME, start,
+};
+
+/// A sandbox whose clock the test moves, and a client of it.
+struct Site {
+    running: Running,
+    clock: Arc<AtomicI64>,
+    client: Client,
+    token: String,
+}
+
+impl Site {
+    async fn open(options: &Options) -> Site {
+        let clock = Arc::new(AtomicI64::new(1_790_150_400_000));
+        let hand = clock.clone();
+        let now = move || Timestamp::from_millisecond(hand.load(Ordering::Relaxed)).unwrap();
+        let running = start(options, 0, now).await.unwrap();
+        let client = Client::builder().no_proxy().build().unwrap();
+        let mut site = Site { running, clock, client, token: String::new() };
+        site.sign_in().await;
+        site
+    }
+
+    async fn sign_in(&mut self) {
+        let form = [
+            ("grant_type", "password"),
+            ("username", USERNAME),
+            ("password", PASSWORD),
+            ("client_id", CLIENT_ID),
+            ("resource", RESOURCE),
+        ];
+        let reply = self.token("oauth2/token", &form).await;
+        assert!(reply["expires_in"].is_string(), "{reply}");
+        self.token = reply["access_token"].as_str().unwrap().to_owned();
+    }
+
+    async fn token(&self, path: &str, form: &[(&str, &str)]) -> Value {
+        let url = self.running.url().join(&format!("{TENANT}/{path}")).unwrap();
+        self.client.post(url).form(form).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn call(&self, method: Method, path: &str, headers: &[(&'static str, &str)]) -> Response {
+        let url = self.running.url().join(&format!("v1.0/payouts/{path}")).unwrap();
+        let mut request = self.client.request(method.clone(), url).bearer_auth(&self.token);
+        if method == Method::POST {
+            request = request.header("content-length", "0");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    async fn post(&self, path: &str) -> Value {
+        let reply = self.call(Method::POST, path, &[]).await;
+        assert_eq!(reply.status(), StatusCode::ACCEPTED);
+        reply.json::<Value>().await.unwrap()["value"][0].clone()
+    }
+
+    /// Waits until the export is Completed or Failed; the clock must have been moved.
+    async fn finished(&self, dataset: &str, id: &str) -> Value {
+        for _ in 0..500 {
+            let reply = self.call(Method::GET, &format!("{dataset}/{id}"), &[]).await;
+            if reply.status() == StatusCode::OK {
+                let value = reply.json::<Value>().await.unwrap()["value"][0].clone();
+                if value["status"] == "Completed" || value["status"] == "Failed" {
+                    return value;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the export never ends");
+    }
+
+    fn pass(&self, millis: i64) {
+        self.clock.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    async fn blob(&self, location: &str, headers: &[(&'static str, &str)]) -> Response {
+        let mut request = self.client.get(location);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+}
+
+fn header<'a>(reply: &'a Response, name: &str) -> &'a str {
+    reply.headers()[name].to_str().unwrap()
+}
+
+fn tiny() -> Options {
+    Options { rows_per_month: 100, months: 3, ..small() }
+}
+
+#[tokio::test]
+async fn an_export_goes_from_post_to_delete() {
+    let site = Site::open(&tiny()).await;
+    let filter = "$filter=earningForDate%20ge%202026-07-01+and+earningForDate%20le%202026-08-31T23:59:59Z&fileformat=csv";
+    let queued = site.post(&format!("transactionhistory?{filter}")).await;
+    let id = queued["requestId"].as_str().unwrap();
+    assert_eq!((queued["status"].as_str(), queued["blobLocation"].as_str()), (Some("Queued"), Some("")));
+    assert_eq!(
+        queued["requestQueryString"],
+        "earningForDate ge 2026-07-01 and earningForDate le 2026-08-31T23:59:59Z"
+    );
+    assert_eq!(queued["requestPath"], "/v1.0/payouts/transactionhistory");
+    assert_eq!(queued["requestDateTime"].as_str().unwrap().len(), "2023-05-25T21:20:46.3727561Z".len());
+    let path = format!("transactionhistory/{id}");
+    site.pass(200);
+    let reply: Value = site.call(Method::GET, &path, &[]).await.json().await.unwrap();
+    assert_eq!(reply["value"][0]["status"], "Processing");
+    assert_eq!((&reply["nextLink"], &reply["totalCount"]), (&Value::Null, &Value::from(1)));
+    assert_eq!(site.call(Method::DELETE, &path, &[]).await.status(), StatusCode::CONFLICT);
+    site.pass(200);
+    let done = site.finished("transactionhistory", id).await;
+    let location = done["blobLocation"].as_str().unwrap();
+
+    let reply = site.blob(location, &[]).await;
+    let (tag, length) = (header(&reply, "etag").to_owned(), header(&reply, "content-length").to_owned());
+    assert_eq!(header(&reply, "accept-ranges"), "bytes");
+    assert_eq!(header(&reply, "content-md5").len(), 24);
+    let whole = reply.bytes().await.unwrap();
+    assert_eq!(length, whole.len().to_string());
+    assert!(!read_text(&whole, b',').rows.is_empty());
+    let reply = site.blob(location, &[("range", "bytes=10-19"), ("if-range", &tag)]).await;
+    assert_eq!(reply.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(header(&reply, "content-range"), format!("bytes 10-19/{length}"));
+    assert_eq!(reply.bytes().await.unwrap(), whole[10..20]);
+    let reply = site.blob(location, &[("range", "bytes=10-19"), ("if-range", "\"other\"")]).await;
+    assert_eq!((reply.status(), reply.bytes().await.unwrap()), (StatusCode::OK, whole));
+    let reply = site.blob(location, &[("range", "bytes=999999999-")]).await;
+    assert_eq!(reply.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    let reply = site.blob(location, &[("authorization", "Bearer x")]).await;
+    assert_eq!(reply.status(), StatusCode::BAD_REQUEST);
+    let reply = site.blob(&location.replace("sig=", "sig=0"), &[]).await;
+    assert_eq!(reply.status(), StatusCode::FORBIDDEN);
+    assert!(reply.text().await.unwrap().contains("<Code>AuthenticationFailed</Code>"));
+
+    assert_eq!(site.call(Method::DELETE, &path, &[]).await.status(), StatusCode::OK);
+    assert_eq!(site.call(Method::GET, &path, &[]).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(site.blob(location, &[]).await.status(), StatusCode::NOT_FOUND);
+    site.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_requests_tokens_and_addresses() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { state_dir: Some(dir.path().to_owned()), ..tiny() };
+    let first = Site::open(&options).await;
+    let done = first.post("payments").await["requestId"].as_str().unwrap().to_owned();
+    first.pass(1_000);
+    let location = first.finished("payments", &done).await["blobLocation"].as_str().unwrap().to_owned();
+    let before = first.blob(&location, &[]).await.bytes().await.unwrap();
+    let token = first.token.clone();
+    let young = first.post("transactionhistory").await["requestId"].as_str().unwrap().to_owned();
+    first.running.stop().await;
+
+    let second = Site { token, ..Site::open(&options).await };
+    second.pass(2_000);
+    let again = second.finished("payments", &done).await["blobLocation"].as_str().unwrap().to_owned();
+    assert_eq!(second.blob(&again, &[]).await.bytes().await.unwrap(), before);
+    let mut old = url::Url::parse(&location).unwrap();
+    old.set_port(second.running.url().port()).unwrap();
+    assert_eq!(second.blob(old.as_str(), &[]).await.status(), StatusCode::OK);
+    let other = second.finished("transactionhistory", &young).await;
+    assert_eq!(other["status"], "Completed");
+    second.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_id_is_honoured_once() {
+    let site = Site::open(&tiny()).await;
+    let post = async |id: &str| {
+        let headers = [("ms-requestid", id), ("ms-correlationid", "c0ffee")];
+        let reply = site.call(Method::POST, "payments", &headers).await;
+        assert_eq!(header(&reply, "ms-correlationid"), "c0ffee");
+        reply.json::<Value>().await.unwrap()["value"][0]["requestId"].clone()
+    };
+    let first = post("one").await;
+    assert_eq!(post("one").await, first);
+    assert_ne!(post("two").await, first);
+}
+
+#[tokio::test]
+async fn addresses_and_tokens_end() {
+    let options = Options { faults: vec![Fault::everywhere(FaultKind::ExpiredSignature)], ..tiny() };
+    let mut site = Site::open(&options).await;
+    let id = site.post("payments").await["requestId"].as_str().unwrap().to_owned();
+    site.pass(1_000);
+    let first = site.finished("payments", &id).await["blobLocation"].as_str().unwrap().to_owned();
+    assert_eq!(site.blob(&first, &[]).await.status(), StatusCode::FORBIDDEN);
+    let second = site.finished("payments", &id).await["blobLocation"].as_str().unwrap().to_owned();
+    assert_eq!(site.blob(&second, &[]).await.status(), StatusCode::OK);
+    site.pass(3_600_000);
+    assert_eq!(site.blob(&second, &[]).await.status(), StatusCode::FORBIDDEN);
+    let path = format!("payments/{id}");
+    assert_eq!(site.call(Method::GET, &path, &[]).await.status(), StatusCode::UNAUTHORIZED);
+    site.sign_in().await;
+    assert_eq!(site.call(Method::GET, &path, &[]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn sign_in_answers_as_entra_does() {
+    let site = Site::open(&tiny()).await;
+    let scope = format!("{RESOURCE}/.default");
+    let app = [("grant_type", "client_credentials"), ("client_id", CLIENT_ID), ("scope", &scope)];
+    let good =
+        site.token("oauth2/v2.0/token", &[&app[..], &[("client_secret", CLIENT_SECRET)]].concat()).await;
+    assert_eq!(good["expires_in"], 3_600);
+    let bad = site.token("oauth2/v2.0/token", &[&app[..], &[("client_secret", "guess")]].concat()).await;
+    assert_eq!(
+        (bad["error"].as_str(), &bad["error_codes"][0]),
+        (Some("invalid_client"), &Value::from(7000215))
+    );
+    assert!(bad["error_description"].as_str().unwrap().starts_with("AADSTS7000215: "));
+    let other = [
+        ("grant_type", "password"),
+        ("username", USERNAME),
+        ("password", PASSWORD),
+        ("client_id", CLIENT_ID),
+        ("resource", "https://api.partnercenter.microsoft.com"),
+    ];
+    let token = site.token("oauth2/token", &other).await["access_token"].as_str().unwrap().to_owned();
+    let site = Site { token, ..site };
+    let reply = site.call(Method::POST, "payments", &[]).await;
+    assert_eq!(reply.status(), StatusCode::UNAUTHORIZED);
+    assert!(reply.text().await.unwrap().contains("Invalid Authorization header"));
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_by_name() {
+    let site = Site::open(&tiny()).await;
+    for (path, status, named) in [
+        ("payments?$filter=earningForDate%20ge%202026-01-01", 400, "earningForDate"),
+        ("transactionhistory?%24filter=payableSubType='REBATE'", 400, "'='"),
+        ("transactionhistory?fileformat=csv1", 400, "csv1"),
+        ("somethingelse", 404, "itemNotFound"),
+    ] {
+        let reply = site.call(Method::POST, path, &[]).await;
+        assert_eq!(reply.status().as_u16(), status, "{path}");
+        let body: Value = reply.json().await.unwrap();
+        assert!(body["error"].to_string().contains(named), "{body}");
+    }
+    let unknown = format!("payments/{}", uuid::Uuid::new_v4());
+    assert_eq!(site.call(Method::GET, &unknown, &[]).await.status(), StatusCode::NOT_FOUND);
+    let reply = site.call(Method::POST, "transactionhistory?fileFormat=tsv&$filter=", &[]).await;
+    assert_eq!(reply.status(), StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_post_without_a_length_is_refused() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let site = Site::open(&tiny()).await;
+    let address = site.running.url().socket_addrs(|| None).unwrap()[0];
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /v1.0/payouts/payments HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\n\r\n",
+        site.token
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 411 "), "{reply}");
+}
+
+#[tokio::test]
+async fn faults_of_the_service_show() {
+    let with = |name: &str| Options { faults: vec![name.parse().unwrap()], ..tiny() };
+    let site = Site::open(&with("export-failed")).await;
+    let id = site.post("payments").await["requestId"].as_str().unwrap().to_owned();
+    site.pass(1_000);
+    let failed = site.finished("payments", &id).await;
+    assert_eq!((&failed["status"], &failed["blobLocation"]), (&Value::from("Failed"), &Value::from("")));
+
+    let site = Site::open(&with("missing-role:payments")).await;
+    assert_eq!(site.call(Method::POST, "payments", &[]).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(site.call(Method::POST, "transactionhistory", &[]).await.status(), StatusCode::ACCEPTED);
+
+    let site = Site::open(&with("server-busy")).await;
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        let reply = site.call(Method::POST, "payments", &[]).await;
+        statuses.push(reply.status().as_u16());
+        if reply.status() == StatusCode::SERVICE_UNAVAILABLE {
+            assert_eq!(header(&reply, "retry-after"), "0");
+        }
+    }
+    assert_eq!(statuses, [202, 202, 503, 202, 202, 503]);
+}

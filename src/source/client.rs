@@ -1,0 +1,152 @@
+//! The verbs: sign in, submit, status, delete, download.
+
+use std::path::Path;
+
+use reqwest::{Method, StatusCode};
+use url::Url;
+use uuid::Uuid;
+
+use super::auth::token::SignIn;
+use super::blob::{self, Download};
+use super::call::Call;
+use super::export::{BlobLocation, Deleted, Export, ExportRequest};
+use super::http::{Wire, below, percent_encoded};
+use super::{Auth, Options, answer};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Observer, Step};
+use crate::model::RequestId;
+
+/// One identity's way to Partner Center. Many tasks may share it by reference: they sign in once.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) wire: Wire,
+    pub(super) sign_in: SignIn,
+    // Ties all calls of one client together in the service's logs.
+    pub(super) correlation: Uuid,
+}
+
+impl Client {
+    /// Nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Config` when an address is not https, a value of the sign-in is empty, or https cannot be set up.
+    pub fn new(options: Options, auth: Auth) -> Result<Client> {
+        auth.check()?;
+        let wire = Wire::new(options, Observer::silent())?;
+        Ok(Client { wire, sign_in: SignIn::new(auth), correlation: Uuid::new_v4() })
+    }
+
+    /// Tells this observer about waits and repeats.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Observer) -> Self {
+        self.wire.observer = observer;
+        self
+    }
+
+    /// Fetches a token, so that a wrong sign-in fails before anything else is done.
+    ///
+    /// # Errors
+    /// `Auth` when it is refused, `Source` when it cannot be reached.
+    pub async fn sign_in(&self) -> Result<()> {
+        self.sign_in.token(&self.wire, None, Step::Submit).await.map(|_| ())
+    }
+
+    /// Asks for an export.
+    ///
+    /// `idempotency` names this wish: pass the same value when the answer was lost, so that the service can tell a
+    /// repeat from a second wish. (That it does is documented, and nobody has confirmed it.)
+    ///
+    /// # Errors
+    /// `Config` when the service does not accept the request, `Auth`, `Source`, and `Contract` when it gives no id.
+    pub async fn submit(&self, request: &ExportRequest, idempotency: Uuid) -> Result<Export> {
+        let mut url = self.address(&request.path, None)?;
+        let mut query = String::new();
+        if let Some(filter) = request.filter.as_deref().filter(|filter| !filter.is_empty()) {
+            query = format!("$filter={}&", percent_encoded(filter));
+        }
+        query.push_str("fileformat=");
+        query.push_str(request.format.as_str());
+        url.set_query(Some(&query));
+        let call =
+            Call { method: Method::POST, url, id: idempotency, verb: "queue the export", step: Step::Submit };
+        let got = self.call(&call).await?;
+        if got.status.is_success() { answer::created(&got) } else { Err(self.refusal(&call, got)) }
+    }
+
+    /// What the service says about an export; `None` when it does not know it (any more).
+    ///
+    /// # Errors
+    /// `Auth`, `Source`, and `Contract` when the answer cannot be used.
+    pub async fn status(&self, path: &str, id: &RequestId) -> Result<Option<Export>> {
+        let call = Call {
+            method: Method::GET,
+            url: self.address(path, Some(id))?,
+            id: Uuid::new_v4(),
+            verb: "look at the export",
+            step: Step::Wait,
+        };
+        let got = self.call(&call).await?;
+        match got.status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            status if status.is_success() => answer::about(&got, id),
+            _ => Err(self.refusal(&call, got).with("request", id)),
+        }
+    }
+
+    /// Removes an export and its bytes from the service.
+    ///
+    /// # Errors
+    /// `Auth`, `Source`.
+    pub async fn delete(&self, path: &str, id: &RequestId) -> Result<Deleted> {
+        let call = Call {
+            method: Method::DELETE,
+            url: self.address(path, Some(id))?,
+            id: Uuid::new_v4(),
+            verb: "delete the export",
+            step: Step::Done,
+        };
+        let got = self.call(&call).await?;
+        match got.status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Deleted::Gone),
+            status if status.is_success() => Ok(Deleted::Deleted),
+            status => match self.refusal(&call, got) {
+                // Which 4xx answers for an export in work is not documented.
+                refusal if status.is_client_error() && refusal.kind() != Kind::Auth => {
+                    Ok(Deleted::StillProcessing)
+                }
+                refusal => Err(refusal.with("request", id)),
+            },
+        }
+    }
+
+    /// Downloads the bytes of an export to the path `into`, which is complete or absent afterwards.
+    ///
+    /// Progress is told to `observer` under the name `scope`.
+    ///
+    /// # Errors
+    /// `Contract` when the host is not allowed or the bytes are too many, `Source` when they cannot be had,
+    /// `Destination` when they cannot be written.
+    pub async fn download(
+        &self,
+        location: &BlobLocation,
+        into: &Path,
+        observer: &Observer,
+        scope: &str,
+    ) -> Result<Download> {
+        blob::download(&self.wire, location, into, observer, scope).await
+    }
+
+    /// # Errors
+    /// `Config` when a part is not one: `..` would name all exports instead of one.
+    fn address(&self, path: &str, id: Option<&RequestId>) -> Result<Url> {
+        let id = id.map(|id| id.0.as_str());
+        for (what, part) in [("dataset path", Some(path)), ("request id", id)] {
+            if part.is_some_and(|part| !answer::is_plain(part)) {
+                return Err(Error::new(Kind::Config, format!("this is not a {what}"))
+                    .with("text", part.unwrap_or_default())
+                    .hint("Write letters, digits, '-' and '_' only, as the service gave it."));
+            }
+        }
+        Ok(below(&self.wire.options.api, ["payouts", path].into_iter().chain(id)))
+    }
+}

@@ -1,0 +1,129 @@
+//! The one HTTP client of the room, and small things about HTTP.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::{Response, header, redirect};
+use url::Url;
+
+use super::retry::{Failure, Passing, Tries};
+use super::{Options, host};
+use crate::error::{Error, Kind, Result};
+use crate::event::Observer;
+
+/// More than any JSON answer of the API or the sign-in; a real one has under 10 kB.
+pub(super) const MAX_JSON_BYTES: usize = 1024 * 1024;
+
+/// What every exchange needs: the HTTP client, the options, and who is told.
+#[derive(Debug)]
+pub(super) struct Wire {
+    http: reqwest::Client,
+    pub(super) options: Options,
+    pub(super) observer: Observer,
+    // Whether any server has answered yet: until then a dead host is more likely a wrong name than an outage.
+    answered: AtomicBool,
+}
+
+impl Wire {
+    /// # Errors
+    /// `Config` when the options cannot work or the system's certificates cannot be read.
+    pub(super) fn new(options: Options, observer: Observer) -> Result<Self> {
+        options.check()?;
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("payoutlake/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(std::time::Duration::from_secs(options.connect_timeout_secs))
+            .read_timeout(options.read_timeout())
+            .referer(false)
+            // The bytes of an export are wanted as they are stored, whatever another crate adds to reqwest.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate();
+        // A sandbox on this machine is not behind a proxy.
+        let builder = if host::is_loopback(&options.api) { builder.no_proxy() } else { builder };
+        let http = builder.build().map_err(|cause| {
+            Error::new(Kind::Config, "cannot set up https")
+                .caused_by(cause.without_url())
+                .hint("Install the system's CA certificates again (package ca-certificates), or name a file in SSL_CERT_FILE.")
+        })?;
+        Ok(Wire { http, options, observer, answered: AtomicBool::new(false) })
+    }
+
+    /// A request that carries nothing but what the caller adds.
+    pub(super) fn request(&self, method: reqwest::Method, url: Url) -> reqwest::RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Sends the request once.
+    pub(super) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+        match request.send().await {
+            Ok(response) => {
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(response)
+            }
+            Err(cause) => Err(Failure::Passing(Passing::of_transport(cause))),
+        }
+    }
+
+    pub(super) fn tries(&self, url: &Url) -> Tries<'_> {
+        Tries::new(self, url)
+    }
+
+    pub(super) fn has_been_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// The whole body, or `None` when it is longer than [`MAX_JSON_BYTES`].
+pub(super) async fn read_body(mut response: Response) -> Result<Option<Vec<u8>>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|cause| Failure::Passing(Passing::of_transport(cause)))?
+    {
+        if body.len() + chunk.len() > MAX_JSON_BYTES {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
+pub(super) fn header_text(response: &Response, name: header::HeaderName) -> Option<&str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// Everything but the unreserved characters of RFC 3986 as `%XX`: a space is `%20`, an apostrophe `%27`.
+pub(super) fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// The address with more path segments, whether or not it ends with a slash.
+pub(super) fn below<'a>(url: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = url.clone();
+    // Fails only for addresses without a host, which the options refuse.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_appended_with_and_without_a_slash() {
+        for base in ["https://h/v1.0", "https://h/v1.0/"] {
+            let url = below(&Url::parse(base).unwrap(), ["payouts", "payments", "a/b?c"]);
+            assert_eq!(url.as_str(), "https://h/v1.0/payouts/payments/a%2Fb%3Fc");
+        }
+        assert_eq!(percent_encoded("a 'b'+é~"), "a%20%27b%27%2B%C3%A9~");
+    }
+}

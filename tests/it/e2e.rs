@@ -1,0 +1,259 @@
+//! The binary against the embedded sandbox, as a user runs it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::world::{AS_OF, ROWS_PER_MONTH, World};
+
+/// `sandbox truth` for the corpus of [`World::pipeline`].
+fn truth(world: &World) -> Value {
+    let rows = ROWS_PER_MONTH.to_string();
+    let args = ["--json", "sandbox", "truth", "--months", "5", "--rows-per-month", &rows, "--as-of", AS_OF];
+    serde_json::from_str(&world.ok(&args).stdout).unwrap()
+}
+
+/// Decimal text without needless zeros, so that two spellings of one amount are equal.
+fn plain(amount: &str) -> String {
+    match amount.split_once('.') {
+        Some((whole, fraction)) => {
+            let fraction = fraction.trim_end_matches('0');
+            if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
+        }
+        None => amount.to_owned(),
+    }
+}
+
+/// Sums of a money column by currency, from the lake and from the truth.
+fn compare(world: &World, truth: &Value, table: &str, column: &str, currency: &str, named: &str) {
+    let query = format!(
+        "SELECT {currency} AS c, sum({column}) FROM {table} WHERE {column} IS NOT NULL AND {currency} IS NOT NULL GROUP BY 1 ORDER BY 1"
+    );
+    let ours: BTreeMap<String, String> = world
+        .sql("lake", &query)
+        .iter()
+        .map(|line| line.split_once(',').map(|(c, sum)| (c.to_owned(), plain(sum))).unwrap())
+        .filter(|(_, sum)| sum != "0")
+        .collect();
+    let theirs: BTreeMap<String, String> = truth[table]["all"]["money"][named]
+        .as_object()
+        .unwrap_or_else(|| panic!("the truth has no {table}.{named}: {truth}"))
+        .iter()
+        .map(|(currency, sum)| (currency.clone(), plain(sum.as_str().unwrap())))
+        .filter(|(_, sum)| sum != "0")
+        .collect();
+    assert!(!ours.is_empty());
+    assert_eq!(ours, theirs, "{table}.{column}");
+}
+
+#[test]
+fn the_lake_equals_the_truth_to_the_cent() {
+    let world = World::new();
+    world.pipeline("", "");
+    let done = world.ok(&["run", "pipeline.toml"]);
+    for word in ["transaction_history", "payments", "published", "sum of earning_amount", "EUR", "next:"] {
+        assert!(done.stderr.contains(word), "the receipt does not say {word}:\n{}", done.stderr);
+    }
+    assert_eq!(done.stdout, "", "standard output is for data");
+
+    let truth = truth(&world);
+    for table in ["transaction_history", "payments"] {
+        let rows = world.sql("lake", &format!("SELECT count(*) FROM {table}"));
+        assert_eq!(rows, [truth[table]["all"]["rows"].to_string()], "{table}");
+    }
+    compare(&world, &truth, "transaction_history", "earning_amount", "transaction_currency", "earningAmount");
+    compare(&world, &truth, "transaction_history", "earning_amount_usd", "'USD'", "earningAmountUSD");
+    compare(&world, &truth, "transaction_history", "transaction_amount", "transaction_currency", "transactionAmount");
+    compare(&world, &truth, "payments", "earned", "earned_currency_code", "earned");
+    compare(&world, &truth, "payments", "total_payment", "payment_currency_code", "totalPayment");
+    compare(&world, &truth, "payments", "withheld_tax", "payment_currency_code", "withheldTax");
+
+    // Months are where they belong, and the day of overlap between exports doubles nothing.
+    let months = world.sql(
+        "lake",
+        "SELECT earning_month, count(*), count(DISTINCT earning_id), \
+         sum(CASE WHEN to_char(earning_date, '%Y-%m') = earning_month THEN 0 ELSE 1 END) \
+         FROM transaction_history GROUP BY 1 ORDER BY 1",
+    );
+    assert_eq!(months.len(), 5);
+    for (line, month) in months.iter().zip(["2026-07", "2026-08", "2026-09", "2026-10", "2026-11"]) {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert_eq!(cells[0], month);
+        assert_eq!(cells[1], cells[2], "an earning id stands twice in {month}");
+        assert_eq!(cells[3], "0", "rows in the wrong month {month}");
+        assert_eq!(cells[1], truth["transaction_history"]["by_month"][month]["rows"].to_string());
+    }
+}
+
+#[test]
+fn a_second_run_rewrites_nothing() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let objects = world.files("lake/_payoutlake/objects");
+    let published = world.files("lake/transaction_history");
+    assert_eq!(published.len(), 5);
+    assert!(published.iter().all(|(name, _)| name.starts_with("account=contoso/earning_month=2026-")));
+    let done = world.ok(&["run", "pipeline.toml"]);
+    assert!(done.stderr.contains("nothing was rewritten"), "{}", done.stderr);
+    assert_eq!(world.files("lake/_payoutlake/objects"), objects);
+    assert_eq!(world.files("lake/transaction_history"), published);
+}
+
+#[test]
+fn a_published_folder_that_was_damaged_heals() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let published = world.files("lake/transaction_history");
+    std::fs::remove_dir_all(world.path("lake/transaction_history/account=contoso/earning_month=2026-09")).unwrap();
+    world.ok(&["run", "pipeline.toml"]);
+    assert_eq!(world.files("lake/transaction_history"), published);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_with_the_same_exports() {
+    let world = World::new();
+    // Exports take long enough that the first run is surely waiting when it is stopped.
+    world.pipeline("", "");
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    world.write("slow.toml", text.replace("delay_millis = 20", "delay_millis = 4000"));
+    let mut command = world.command(&["run", "slow.toml"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    let submitted = || {
+        let ledger = world.files("lake/_payoutlake/ledger");
+        ledger.iter().filter(|(_, event)| String::from_utf8_lossy(event).contains("\"submitted\"")).count()
+    };
+    while submitted() < 4 {
+        assert!(started.elapsed() < Duration::from_secs(60), "the run does not submit");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert!(world.files("lake/transaction_history").is_empty(), "something is half committed");
+
+    world.ok(&["run", "slow.toml"]);
+    let exports: std::collections::BTreeSet<String> = world
+        .files("lake/_payoutlake/ledger")
+        .into_iter()
+        .map(|(name, _)| name.split('/').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(exports.len(), 4, "an export was queued twice: {exports:?}");
+    let rows = world.sql("lake", "SELECT count(*) FROM transaction_history");
+    assert_eq!(rows, [truth(&world)["transaction_history"]["all"]["rows"].to_string()]);
+}
+
+#[test]
+fn later_days_restate_earlier_months() {
+    let world = World::new();
+    world.pipeline("", "");
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    world.write("early.toml", text.replace("2026-11-23", "2026-10-20"));
+    world.ok(&["run", "early.toml"]);
+    let sent = |world: &World| -> u64 {
+        let rows = world.sql("lake", "SELECT count(*) FROM transaction_history WHERE payment_id IS NOT NULL");
+        rows[0].parse().unwrap()
+    };
+    let before = sent(&world);
+    world.ok(&["run", "pipeline.toml"]);
+    assert!(sent(&world) > before, "nothing was paid in a month");
+    // A payment that was pending and is paid now stands once.
+    let truth = truth(&world);
+    let reach = "payment_month >= '2026-07' OR payment_month IS NULL";
+    let rows = world.sql("lake", &format!("SELECT count(*) FROM payments WHERE {reach}"));
+    let known: u64 = rows[0].parse().unwrap();
+    assert!(known >= truth["payments"]["all"]["rows"].as_u64().unwrap());
+    let pending = world.sql("lake", "SELECT count(*) FROM payments WHERE payment_id IS NULL");
+    let none = &truth["payments"]["by_month"]["none"]["rows"];
+    assert_eq!(pending, [none.as_u64().unwrap_or(0).to_string()]);
+}
+
+#[test]
+fn sql_takes_its_query_from_anywhere_and_prunes_by_month() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let query = "SELECT program_name, earning_month, sum(earning_amount_usd) FROM transaction_history GROUP BY ALL ORDER BY ALL";
+    let from_argument = world.ok(&["sql", "--lake", "./lake", "--format", "csv", query]).stdout;
+    assert!(from_argument.starts_with("program_name,earning_month,sum("), "{from_argument}");
+    let file = world.write("query.sql", query);
+    let from_file = world.ok(&["sql", "--format", "csv", "--file", file.to_str().unwrap()]).stdout;
+    let mut command = world.command(&["sql", "--format", "csv"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(query.as_bytes()).unwrap();
+    let from_stdin = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(from_argument, from_file);
+    assert_eq!(from_argument, from_stdin);
+
+    let tables = world.ok(&["sql", "SHOW TABLES"]).stdout;
+    assert!(tables.contains("transaction_history") && tables.contains("payments"), "{tables}");
+    let columns = world.ok(&["sql", "--format", "csv", "DESCRIBE transaction_history"]).stdout;
+    assert!(columns.contains("earning_amount,\"Decimal128(38, 10)\""), "{columns}");
+    assert!(columns.contains("earning_month"), "{columns}");
+
+    let plan = world.ok(&[
+        "sql", "--format", "csv",
+        "EXPLAIN SELECT count(*) FROM transaction_history WHERE earning_month = '2026-09' AND account = 'contoso' AND lever LIKE '%Core%'",
+    ]);
+    let files = plan.stdout.matches(".parquet").count();
+    assert_eq!(files, 1, "a filter on one month reads {files} files:\n{}", plan.stdout);
+
+    for (format, first) in [("json", "["), ("ndjson", "{"), ("table", "n")] {
+        let out = world.ok(&["sql", "--format", format, "SELECT 1 AS n, CAST('1.50' AS DECIMAL(20,10)) AS d"]).stdout;
+        assert!(out.starts_with(first), "{format}: {out}");
+        assert!(out.contains("1.50") && !out.contains("1.500"), "{format}: {out}");
+    }
+}
+
+#[test]
+fn sql_never_writes() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let before = world.files("lake");
+    for query in [
+        "DELETE FROM payments",
+        "INSERT INTO payments SELECT * FROM payments",
+        "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '/etc'",
+        "COPY payments TO 'x.csv'",
+        "DROP TABLE payments",
+    ] {
+        assert_eq!(world.run(&["sql", query]).code, 2, "{query}");
+    }
+    assert_eq!(world.files("lake"), before);
+    assert!(!world.path("x.csv").exists());
+}
+
+#[test]
+fn plan_prints_every_request_and_changes_nothing() {
+    let world = World::new();
+    world.pipeline("", "");
+    let done = world.ok(&["plan", "pipeline.toml"]);
+    assert!(done.stdout.contains("transaction_history 2026-07..2026-08"), "{}", done.stdout);
+    assert!(done.stdout.contains(
+        "earningForDate ge 2026-06-30T00:00:00Z and earningForDate le 2026-09-01T23:59:59.999Z"
+    ));
+    assert!(!world.path("lake").exists());
+}
+
+#[test]
+fn json_ends_with_one_line_for_an_orchestrator() {
+    let world = World::new();
+    world.pipeline("", "");
+    let done = world.ok(&["--json", "run", "pipeline.toml"]);
+    for line in done.stdout.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    let last: Value = serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(last["exit_code"], 0);
+    let kept = world.files("lake/_payoutlake/runs");
+    assert_eq!(kept.len(), 1);
+    let receipt: Value = serde_json::from_slice(&kept[0].1).unwrap();
+    assert_eq!(receipt["run_id"], last["run_id"]);
+}

@@ -1,0 +1,69 @@
+//! Help and errors, word for word. `INSTA_UPDATE=always cargo test golden` writes new ones: read the difference.
+
+use insta::assert_snapshot;
+
+use crate::world::World;
+
+/// Paths of the test's own folder are blanked out.
+fn shown(world: &World, text: &str) -> String {
+    text.replace(world.path("").to_str().unwrap(), "[dir]/")
+}
+
+#[test]
+fn help() {
+    let world = World::new();
+    assert_snapshot!("help", world.ok(&["--help"]).stdout);
+    for command in ["run", "plan", "ingest", "sql", "sandbox"] {
+        assert_snapshot!(format!("help-{command}"), world.ok(&[command, "--help"]).stdout);
+    }
+}
+
+/// Name, pipeline file, and the error that it gives: always 78.
+const PIPELINES: [(&str, &str); 8] = [
+    ("unknown-key", "version = 1\nacount = \"contoso\"\nlake = \"lake\"\n"),
+    ("unknown-nested-key", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[source.sandbox]\nsead = 7\n[[datasets]]\nname = \"payments\"\n"),
+    ("missing-key", "version = 1\naccount = \"contoso\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n"),
+    ("wrong-kind", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partnercenter\"\n"),
+    ("wrong-version", "version = 2\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n"),
+    ("unknown-dataset", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payment\"\n"),
+    ("bad-account", "version = 1\naccount = \"Contoso Ltd\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n"),
+    ("missing-secret", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"client-secret\"\ntenant = \"t\"\nclient_id = \"c\"\n[[datasets]]\nname = \"payments\"\n"),
+];
+
+#[test]
+fn wrong_pipeline_files() {
+    for (name, text) in PIPELINES {
+        let world = World::new();
+        world.write("p.toml", text);
+        let done = world.run(&["run", "p.toml"]);
+        assert_eq!(done.code, 78, "{name}: {}", done.stderr);
+        assert!(!world.path("lake").exists(), "{name} made a lake");
+        assert_snapshot!(format!("config-{name}"), shown(&world, &done.stderr));
+    }
+}
+
+#[test]
+fn wrong_command_lines() {
+    let world = World::new();
+    world.write("x.csv", "a,b\n");
+    for (name, args) in [
+        ("no-lake", vec!["sql", "SELECT 1"]),
+        ("unknown-dataset", vec!["ingest", "--dataset", "transactionhistory", "--lake", "l", "x.csv"]),
+        ("missing-pipeline", vec!["run", "nothing.toml"]),
+        ("cloud-lake", vec!["ingest", "--dataset", "payments", "--lake", "s3://bucket/lake?sig=secret", "x.csv"]),
+        ("covers-alone", vec!["ingest", "--dataset", "payments", "--lake", "l", "--covers", "2026-01", "x.csv"]),
+    ] {
+        let done = world.run(&args);
+        let text = format!("exit code {}\n{}", done.code, shown(&world, &done.stderr));
+        assert_snapshot!(format!("usage-{name}"), text);
+    }
+}
+
+#[test]
+fn an_error_as_json() {
+    let world = World::new();
+    world.write("p.toml", "version = 1\nacount = \"c\"\n");
+    let done = world.run(&["--json", "run", "p.toml"]);
+    assert_eq!(done.stderr, "");
+    assert_snapshot!("json-error", done.stdout);
+}
