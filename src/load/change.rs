@@ -45,6 +45,8 @@ pub struct Change<'a> {
     /// When the export was finished; `None` for hand-downloaded files.
     pub extracted_at: Option<Timestamp>,
     pub staged: &'a Staged,
+    /// Hold a full pull that has no row although the lake has some.
+    pub refuse_empty: bool,
     pub run_id: RunId,
     pub now: Timestamp,
 }
@@ -140,6 +142,9 @@ async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manif
         Coverage::Window(window) => replace_months(context, change, *window, &mut plan),
         Coverage::Merge { .. } => change.staged.parts.iter().collect(),
     };
+    if let (Coverage::Merge { replaces: Some(_) }, true) = (&change.coverage, change.refuse_empty) {
+        plan.held.extend(emptied(change, current));
+    }
     let replaces = match &change.coverage {
         Coverage::Merge { replaces } => replaces.clone(),
         Coverage::Window(_) => None,
@@ -157,6 +162,14 @@ async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manif
     }
     plan._spool = Some(merged.spool);
     Ok(plan)
+}
+
+/// Why a full pull without any row is not believed.
+fn emptied(change: &Change<'_>, current: Option<&Manifest>) -> Option<String> {
+    let there = current.iter().flat_map(|current| &current.partitions);
+    let rows = there.filter(|p| p.key.account == *change.account).map(|p| p.totals.rows).sum::<u64>();
+    (change.staged.parts.is_empty() && rows > 0)
+        .then(|| format!("the lake has {rows} rows of this account and this export none"))
 }
 
 /// Plans the months of a window; gives back the parts outside it, which are merged by key.

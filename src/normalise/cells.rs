@@ -58,20 +58,13 @@ pub(super) fn type_rows(
     sources: &[Source],
     bad: &mut Vec<BadCell>,
 ) -> Vec<ArrayRef> {
-    let mut columns: Vec<Column> = sources
-        .iter()
-        .map(|source| Column::new(source, rows.len()))
-        .collect();
+    let mut columns: Vec<Column> = sources.iter().map(|source| Column::new(source, rows.len())).collect();
     for block in rows.chunks(BLOCK_ROWS) {
         for (source, column) in sources.iter().zip(&mut columns) {
             column.take(raw, block, source, bad);
         }
     }
-    sources
-        .iter()
-        .zip(columns)
-        .map(|(source, column)| column.finish(raw, rows, source, bad))
-        .collect()
+    sources.iter().zip(columns).map(|(source, column)| column.finish(raw, rows, source, bad)).collect()
 }
 
 #[inline]
@@ -88,10 +81,7 @@ impl Column {
             LogicalType::String | LogicalType::Month => {
                 let mut ends = Vec::with_capacity(rows + 1);
                 ends.push(0);
-                Values::Text {
-                    bytes: Vec::new(),
-                    ends,
-                }
+                Values::Text { bytes: Vec::new(), ends }
             }
             LogicalType::Money | LogicalType::Rate | LogicalType::Decimal => {
                 Values::Decimal(Vec::with_capacity(rows))
@@ -100,10 +90,7 @@ impl Column {
             LogicalType::Date => Values::Days(Vec::with_capacity(rows)),
             LogicalType::Boolean => Values::Boolean(Vec::with_capacity(rows)),
         };
-        Column {
-            valid: Vec::with_capacity(rows),
-            values,
-        }
+        Column { valid: Vec::with_capacity(rows), values }
     }
 
     fn take(&mut self, raw: &RawBatch, block: &[usize], source: &Source, bad: &mut Vec<BadCell>) {
@@ -120,22 +107,16 @@ impl Column {
                 }
             }),
             Values::Wide(values) if source.logical == LogicalType::Timestamp => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| {
-                    parse_timestamp(cell)
-                });
+                take_values(raw, block, source, valid, values, bad, |_, cell| parse_timestamp(cell));
             }
             Values::Wide(values) => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| {
-                    parse_integer(cell)
-                });
+                take_values(raw, block, source, valid, values, bad, |_, cell| parse_integer(cell));
             }
             Values::Days(values) => {
                 take_values(raw, block, source, valid, values, bad, |_, cell| parse_date(cell));
             }
             Values::Boolean(values) => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| {
-                    parse_boolean(cell)
-                });
+                take_values(raw, block, source, valid, values, bad, |_, cell| parse_boolean(cell));
             }
         }
     }
@@ -171,11 +152,7 @@ fn take_values<T: Default>(
     for &row in block {
         let cell = raw.cell(row, source.cell).unwrap_or_default();
         let parsed = if is_blank(cell) {
-            if source.required {
-                Err(FaultCode::MissingValue)
-            } else {
-                Ok(None)
-            }
+            if source.required { Err(FaultCode::MissingValue) } else { Ok(None) }
         } else {
             parse(row, cell).map(Some)
         };
@@ -245,11 +222,7 @@ fn text_array(
             (bytes, ends) = copy_without(raw, rows, source, &wrong);
         }
     }
-    Arc::new(StringArray::new(
-        OffsetBuffer::new(ScalarBuffer::from(ends)),
-        bytes.into(),
-        nulls,
-    ))
+    Arc::new(StringArray::new(OffsetBuffer::new(ScalarBuffer::from(ends)), bytes.into(), nulls))
 }
 
 /// The column again, with nothing in place of the cells that are not UTF-8.
@@ -272,18 +245,10 @@ fn parse_integer(cell: &[u8]) -> Result<i64, FaultCode> {
 }
 
 fn parse_boolean(cell: &[u8]) -> Result<bool, FaultCode> {
-    const SPELLINGS: [(&str, bool); 6] = [
-        ("true", true),
-        ("false", false),
-        ("1", true),
-        ("0", false),
-        ("yes", true),
-        ("no", false),
-    ];
+    const SPELLINGS: [(&str, bool); 6] =
+        [("true", true), ("false", false), ("1", true), ("0", false), ("yes", true), ("no", false)];
     let cell = cell.trim_ascii();
-    let found = SPELLINGS
-        .iter()
-        .find(|(text, _)| cell.eq_ignore_ascii_case(text.as_bytes()));
+    let found = SPELLINGS.iter().find(|(text, _)| cell.eq_ignore_ascii_case(text.as_bytes()));
     found.map(|(_, value)| *value).ok_or(FaultCode::NotABoolean)
 }
 
@@ -293,13 +258,8 @@ mod tests {
 
     #[test]
     fn booleans_and_integers() {
-        for (cell, value) in [
-            ("True", true),
-            ("FALSE", false),
-            (" yes ", true),
-            ("0", false),
-            ("No", false),
-        ] {
+        for (cell, value) in [("True", true), ("FALSE", false), (" yes ", true), ("0", false), ("No", false)]
+        {
             assert_eq!(parse_boolean(cell.as_bytes()), Ok(value), "{cell}");
         }
         assert_eq!(parse_boolean(b"y"), Err(FaultCode::NotABoolean));

@@ -46,11 +46,7 @@ struct Moment {
 /// [`FaultCode::NotADate`].
 pub fn parse_date(cell: &[u8]) -> Result<i32, FaultCode> {
     match parse_moment(cell.trim_ascii()) {
-        Some(Moment {
-            days,
-            micros: 0,
-            offset_minutes: 0,
-        }) => Ok(days),
+        Some(Moment { days, micros: 0, offset_minutes: 0 }) => Ok(days),
         _ => Err(FaultCode::NotADate),
     }
 }
@@ -84,10 +80,7 @@ pub enum MonthCell<'a> {
 /// [`FaultCode::NotAMonth`].
 pub fn parse_month(cell: &[u8]) -> Result<MonthCell<'_>, FaultCode> {
     let cell = cell.trim_ascii();
-    if NO_MONTH
-        .iter()
-        .any(|text| cell.eq_ignore_ascii_case(text.as_bytes()))
-    {
+    if NO_MONTH.iter().any(|text| cell.eq_ignore_ascii_case(text.as_bytes())) {
         return Ok(MonthCell::Text(cell));
     }
     let numbers = match cell {
@@ -97,12 +90,9 @@ pub fn parse_month(cell: &[u8]) -> Result<MonthCell<'_>, FaultCode> {
     };
     let written = numbers.or_else(|| named_month(cell));
     if let Some((year, month)) = written {
-        let month = u8::try_from(month)
-            .ok()
-            .filter(|month| (1..=12).contains(month) && YEARS.contains(&year));
-        return month
-            .map(|month| MonthCell::Month(Month::new(year, month)))
-            .ok_or(FaultCode::NotAMonth);
+        let month =
+            u8::try_from(month).ok().filter(|month| (1..=12).contains(month) && YEARS.contains(&year));
+        return month.map(|month| MonthCell::Month(Month::new(year, month))).ok_or(FaultCode::NotAMonth);
     }
     let moment = parse_moment(cell).ok_or(FaultCode::NotAMonth)?;
     Ok(MonthCell::Month(Month::of_epoch_days(moment.days)))
@@ -127,11 +117,7 @@ fn parse_moment(cell: &[u8]) -> Option<Moment> {
     if cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-' {
         let days = civil_days(number(&cell[..4])?, number(&cell[5..7])?, number(&cell[8..10])?)?;
         return match &cell[10..] {
-            [] => Some(Moment {
-                days,
-                micros: 0,
-                offset_minutes: 0,
-            }),
+            [] => Some(Moment { days, micros: 0, offset_minutes: 0 }),
             [b'T' | b't' | b' ', time @ ..] => parse_time(days, time),
             _ => None,
         };
@@ -153,9 +139,7 @@ fn parse_time(days: i32, time: &[u8]) -> Option<Moment> {
             return None;
         }
         for index in 0..6 {
-            let digit = fraction[..length]
-                .get(index)
-                .map_or(0, |byte| i64::from(byte - b'0'));
+            let digit = fraction[..length].get(index).map_or(0, |byte| i64::from(byte - b'0'));
             micros = micros * 10 + digit;
         }
         rest = &fraction[length..];
@@ -173,11 +157,7 @@ fn parse_time(days: i32, time: &[u8]) -> Option<Moment> {
         }
         _ => return None,
     };
-    Some(Moment {
-        days,
-        micros: seconds * MICROS_PER_SECOND + micros,
-        offset_minutes,
-    })
+    Some(Moment { days, micros: seconds * MICROS_PER_SECOND + micros, offset_minutes })
 }
 
 /// `M/d/yyyy` and `M/d/yyyy h:mm:ss AM`. A day of 12 or less might as well be a month: refused.
@@ -197,11 +177,7 @@ fn parse_american(cell: &[u8]) -> Option<Moment> {
     }
     let days = civil_days(number(year)?, number(month)?, day)?;
     let Some(time) = time else {
-        return Some(Moment {
-            days,
-            micros: 0,
-            offset_minutes: 0,
-        });
+        return Some(Moment { days, micros: 0, offset_minutes: 0 });
     };
     let at = time.iter().position(|byte| *byte == b' ')?;
     let (clock, half) = (&time[..at], &time[at + 1..]);
@@ -217,11 +193,7 @@ fn parse_american(cell: &[u8]) -> Option<Moment> {
         _ => return None,
     };
     let seconds = clock_seconds(hour + afternoon, number(minute)?, number(second)?)?;
-    Some(Moment {
-        days,
-        micros: seconds * MICROS_PER_SECOND,
-        offset_minutes: 0,
-    })
+    Some(Moment { days, micros: seconds * MICROS_PER_SECOND, offset_minutes: 0 })
 }
 
 fn clock_seconds(hour: i32, minute: i32, second: i32) -> Option<i64> {
@@ -234,9 +206,7 @@ fn number(digits: &[u8]) -> Option<i32> {
     if digits.is_empty() || digits.len() > 4 {
         return None;
     }
-    digits.iter().try_fold(0, |sum, byte| {
-        byte.is_ascii_digit().then(|| sum * 10 + i32::from(byte - b'0'))
-    })
+    digits.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i32::from(byte - b'0')))
 }
 
 /// Days since 1970-01-01 of a date that exists.
@@ -276,10 +246,7 @@ mod tests {
             ("2026-09-01T10:11:12", micros("2026-09-01T10:11:12Z")),
             (" 2026-09-01 10:11:12 ", micros("2026-09-01T10:11:12Z")),
             ("2026-09-01T10:11:12.1Z", micros("2026-09-01T10:11:12.1Z")),
-            (
-                "2026-09-01T10:11:12.1234567Z",
-                micros("2026-09-01T10:11:12.123456Z"),
-            ),
+            ("2026-09-01T10:11:12.1234567Z", micros("2026-09-01T10:11:12.123456Z")),
             ("2026-09-01T01:00:00+02:00", micros("2026-08-31T23:00:00Z")),
             ("2026-09-01T01:00:00-05:30", micros("2026-09-01T06:30:00Z")),
             ("9/15/2026", micros("2026-09-15T00:00:00Z")),
@@ -310,20 +277,12 @@ mod tests {
     #[test]
     fn a_date_has_no_time() {
         let day = parse_date(b"2026-09-15").unwrap();
-        for same in [
-            "2026-09-15T00:00:00Z",
-            "2026-09-15 00:00:00.0000000",
-            "9/15/2026",
-            "9/15/2026 12:00:00 AM",
-        ] {
+        for same in
+            ["2026-09-15T00:00:00Z", "2026-09-15 00:00:00.0000000", "9/15/2026", "9/15/2026 12:00:00 AM"]
+        {
             assert_eq!(parse_date(same.as_bytes()), Ok(day), "{same}");
         }
-        for bad in [
-            "2026-09-15T00:00:01Z",
-            "2026-09-15T00:00:00+02:00",
-            "2026-09-31",
-            "9/10/2026",
-        ] {
+        for bad in ["2026-09-15T00:00:01Z", "2026-09-15T00:00:00+02:00", "2026-09-31", "9/10/2026"] {
             assert_eq!(parse_date(bad.as_bytes()), Err(FaultCode::NotADate), "{bad}");
         }
     }
@@ -343,25 +302,11 @@ mod tests {
         ] {
             assert_eq!(parse_month(same.as_bytes()), september, "{same}");
         }
-        assert_eq!(
-            parse_month(b" Not applicable"),
-            Ok(MonthCell::Text(b"Not applicable"))
-        );
-        assert_eq!(
-            parse_month(b"Not available"),
-            Ok(MonthCell::Text(b"Not available"))
-        );
-        for bad in [
-            "Sept-2020",
-            "2020-13",
-            "13/2020",
-            "00/2020",
-            "2020",
-            "Sep-20",
-            "n/a",
-            "2020-9",
-            "1800-01",
-        ] {
+        assert_eq!(parse_month(b" Not applicable"), Ok(MonthCell::Text(b"Not applicable")));
+        assert_eq!(parse_month(b"Not available"), Ok(MonthCell::Text(b"Not available")));
+        for bad in
+            ["Sept-2020", "2020-13", "13/2020", "00/2020", "2020", "Sep-20", "n/a", "2020-9", "1800-01"]
+        {
             assert_eq!(parse_month(bad.as_bytes()), Err(FaultCode::NotAMonth), "{bad}");
         }
     }

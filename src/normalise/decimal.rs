@@ -104,13 +104,8 @@ fn parse_any(cell: &[u8], scale: u8) -> Result<i128, FaultCode> {
     }
     // The mantissa ends in a digit that is not zero: a negative power would cut that digit off.
     let factor = usize::try_from(power).ok().and_then(|power| POWERS.get(power));
-    let units = digits
-        .mantissa
-        .zip(factor)
-        .and_then(|(mantissa, factor)| mantissa.checked_mul(*factor));
-    units
-        .and_then(|units| signed(negative, units))
-        .ok_or(FaultCode::TooManyDigits)
+    let units = digits.mantissa.zip(factor).and_then(|(mantissa, factor)| mantissa.checked_mul(*factor));
+    units.and_then(|units| signed(negative, units)).ok_or(FaultCode::TooManyDigits)
 }
 
 /// Digits of any number without the zeros at either end.
@@ -123,11 +118,7 @@ struct Digits {
 
 impl Default for Digits {
     fn default() -> Self {
-        Digits {
-            mantissa: Some(0),
-            trailing_zeros: 0,
-            seen: 0,
-        }
+        Digits { mantissa: Some(0), trailing_zeros: 0, seen: 0 }
     }
 }
 
@@ -142,9 +133,7 @@ impl Digits {
             self.trailing_zeros += i64::from(self.mantissa != Some(0));
             return Ok(());
         }
-        let shift = usize::try_from(self.trailing_zeros + 1)
-            .ok()
-            .and_then(|zeros| POWERS.get(zeros));
+        let shift = usize::try_from(self.trailing_zeros + 1).ok().and_then(|zeros| POWERS.get(zeros));
         self.mantissa = self
             .mantissa
             .zip(shift)
@@ -170,10 +159,7 @@ fn parse_exponent(text: &[u8]) -> Result<i64, FaultCode> {
     if !(1..=EXPONENT_DIGITS).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return Err(FaultCode::NotADecimal);
     }
-    Ok(digits
-        .iter()
-        .fold(0, |sum, byte| sum * 10 + i64::from(byte - b'0'))
-        * sign)
+    Ok(digits.iter().fold(0, |sum, byte| sum * 10 + i64::from(byte - b'0')) * sign)
 }
 
 /// `1,234` alone is not enough: somewhere it means 1.234.
@@ -257,18 +243,10 @@ mod tests {
 
     /// The plain text of an integer of 10^-scale units.
     fn printed(units: i128, scale: u8) -> String {
-        let digits = format!(
-            "{:0>width$}",
-            units.unsigned_abs(),
-            width = usize::from(scale) + 1
-        );
+        let digits = format!("{:0>width$}", units.unsigned_abs(), width = usize::from(scale) + 1);
         let (whole, fraction) = digits.split_at(digits.len() - usize::from(scale));
         let sign = if units < 0 { "-" } else { "" };
-        if fraction.is_empty() {
-            format!("{sign}{whole}")
-        } else {
-            format!("{sign}{whole}.{fraction}")
-        }
+        if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
     }
 
     proptest! {

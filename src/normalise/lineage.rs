@@ -100,11 +100,8 @@ enum Hashed<'a> {
 /// So a column that is null changes nothing, nor does the order of columns or a new column as such. What stands in
 /// `_pc_extra` is not part of it.
 pub(super) fn row_hashes(fields: &[Arc<Field>], columns: &[ArrayRef], rows: usize) -> ArrayRef {
-    let mut named: Vec<_> = fields
-        .iter()
-        .zip(columns)
-        .filter(|(_, column)| column.null_count() < column.len())
-        .collect();
+    let mut named: Vec<_> =
+        fields.iter().zip(columns).filter(|(_, column)| column.null_count() < column.len()).collect();
     named.sort_by_key(|(field, _)| field.name());
     let hashed: Vec<(u64, Option<&NullBuffer>, Hashed)> = named
         .into_iter()
@@ -127,10 +124,7 @@ pub(super) fn row_hashes(fields: &[Arc<Field>], columns: &[ArrayRef], rows: usiz
 
 fn column_id(name: &str) -> u64 {
     let hash = blake3::hash(name.as_bytes());
-    hash.as_bytes()[..8]
-        .iter()
-        .rev()
-        .fold(0, |id, byte| id << 8 | u64::from(*byte))
+    hash.as_bytes()[..8].iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
 impl<'a> Hashed<'a> {
@@ -206,9 +200,7 @@ pub(super) struct Extra {
 impl Extra {
     pub fn new(unknown: &[(usize, String)]) -> Self {
         let key = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
-        Extra {
-            cells: unknown.iter().map(|(cell, name)| (*cell, key(name))).collect(),
-        }
+        Extra { cells: unknown.iter().map(|(cell, name)| (*cell, key(name))).collect() }
     }
 
     /// The rank of an unknown cell among the columns of the table, for its faults.
@@ -268,18 +260,11 @@ mod tests {
             .map(|(name, column)| Arc::new(Field::new(*name, column.data_type().clone(), true)))
             .collect();
         let arrays: Vec<_> = columns.iter().map(|(_, column)| column.clone()).collect();
-        row_hashes(&fields, &arrays, 1)
-            .as_fixed_size_binary()
-            .value(0)
-            .to_vec()
+        row_hashes(&fields, &arrays, 1).as_fixed_size_binary().value(0).to_vec()
     }
 
     fn decimal(units: i128, scale: i8) -> ArrayRef {
-        Arc::new(
-            Decimal128Array::from(vec![units])
-                .with_precision_and_scale(38, scale)
-                .unwrap(),
-        )
+        Arc::new(Decimal128Array::from(vec![units]).with_precision_and_scale(38, scale).unwrap())
     }
 
     fn text(text: &str) -> ArrayRef {
@@ -290,14 +275,8 @@ mod tests {
     fn the_hash_sees_values_and_not_their_surroundings() {
         let plain = hash_of(&[("a", text("x")), ("b", decimal(15, 1))]);
         let null: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>]));
-        assert_eq!(
-            plain,
-            hash_of(&[("b", decimal(15, 1)), ("aa", null), ("a", text("x"))])
-        );
-        assert_eq!(
-            plain,
-            hash_of(&[("a", text("x")), ("b", decimal(15 * 10i128.pow(20), 21))])
-        );
+        assert_eq!(plain, hash_of(&[("b", decimal(15, 1)), ("aa", null), ("a", text("x"))]));
+        assert_eq!(plain, hash_of(&[("a", text("x")), ("b", decimal(15 * 10i128.pow(20), 21))]));
         assert_ne!(plain, hash_of(&[("a", text("x")), ("b", decimal(16, 1))]));
         assert_ne!(plain, hash_of(&[("a", text("x")), ("b", decimal(150, 1))]));
         assert_ne!(plain, hash_of(&[("c", text("x")), ("b", decimal(15, 1))]));

@@ -15,20 +15,18 @@
 //! quarantine. A record with more or fewer cells than the header is refused, never shifted. A blank cell (empty, or
 //! ASCII blanks alone) is null; a text is otherwise kept byte for byte, outer blanks included.
 //!
-//! [`tally`] sums the same money from the text, with code of its own: what both sides say must be equal.
+//! The census of `decode` sums the same money from the bytes, with code of its own: what both sides say must be equal.
 
 mod cells;
 mod dates;
 mod decimal;
 mod lineage;
 mod refuse;
-mod text_totals;
 mod typed_totals;
 
 pub use dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 pub use decimal::parse_decimal;
 pub use lineage::Origin;
-pub use text_totals::{Tally, money_cells, tally};
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;
@@ -60,12 +58,7 @@ impl Normaliser {
         let columns = &dataset.newest().columns;
         let table = dataset.table();
         // The registry has proved that these names exist.
-        let index_of = |name: &str| {
-            columns
-                .iter()
-                .position(|column| column.name == name)
-                .unwrap_or_default()
-        };
+        let index_of = |name: &str| columns.iter().position(|column| column.name == name).unwrap_or_default();
         let source = |(index, (column, cell)): (usize, (&Column, &Option<usize>))| {
             let currency = match &column.currency {
                 Some(Currency::Column(name)) => matched.cells[index_of(name)],
@@ -82,12 +75,7 @@ impl Normaliser {
             })
         };
         Normaliser {
-            sources: columns
-                .iter()
-                .zip(&matched.cells)
-                .enumerate()
-                .filter_map(source)
-                .collect(),
+            sources: columns.iter().zip(&matched.cells).enumerate().filter_map(source).collect(),
             columns: Columns::new(columns, &matched),
             extra: Extra::new(&matched.unknown),
             money: table.money,
@@ -121,12 +109,7 @@ impl Normaliser {
         columns.extend([keys, hashes, extra]);
         let batch = RecordBatch::try_new(self.schema.clone(), columns)
             .expect("each column was built with the type and length that the schema gives it");
-        Normalised {
-            batch,
-            months,
-            quarantined,
-            totals,
-        }
+        Normalised { batch, months, quarantined, totals }
     }
 
     fn rows_of_right_width(&self, raw: &RawBatch, bad: &mut Vec<BadCell>) -> Vec<usize> {
@@ -139,25 +122,13 @@ impl Normaliser {
 
     /// Puts the typed columns at their places and nulls at those that the file lacks.
     fn business_columns(&self, typed: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
-        let mut typed = self
-            .sources
-            .iter()
-            .map(|source| source.column)
-            .zip(typed)
-            .peekable();
-        let fields = self
-            .schema
-            .fields()
-            .iter()
-            .take(self.matched.cells.len())
-            .enumerate();
+        let mut typed = self.sources.iter().map(|source| source.column).zip(typed).peekable();
+        let fields = self.schema.fields().iter().take(self.matched.cells.len()).enumerate();
         fields
-            .map(
-                |(index, field)| match typed.next_if(|(column, _)| *column == index) {
-                    Some((_, array)) => array,
-                    None => new_null_array(field.data_type(), rows),
-                },
-            )
+            .map(|(index, field)| match typed.next_if(|(column, _)| *column == index) {
+                Some((_, array)) => array,
+                None => new_null_array(field.data_type(), rows),
+            })
             .collect()
     }
 }
@@ -169,19 +140,11 @@ fn keep_good(
     typed: Vec<ArrayRef>,
     extra: ArrayRef,
 ) -> (Vec<usize>, Vec<ArrayRef>, ArrayRef) {
-    let good: Vec<bool> = rows
-        .iter()
-        .map(|row| refused.binary_search(row).is_err())
-        .collect();
+    let good: Vec<bool> = rows.iter().map(|row| refused.binary_search(row).is_err()).collect();
     if !good.contains(&false) {
         return (rows, typed, extra);
     }
-    let kept = rows
-        .iter()
-        .zip(&good)
-        .filter(|(_, good)| **good)
-        .map(|(row, _)| *row)
-        .collect();
+    let kept = rows.iter().zip(&good).filter(|(_, good)| **good).map(|(row, _)| *row).collect();
     let mask = BooleanArray::from(good);
     let keep = |array: &ArrayRef| filter(array, &mask).expect("the mask has a bit for each row");
     (kept, typed.iter().map(keep).collect(), keep(&extra))

@@ -23,25 +23,19 @@ struct Described {
 
 impl Columns {
     pub fn new(columns: &[Column], matched: &HeaderMatch) -> Self {
-        let known = columns
-            .iter()
-            .zip(&matched.cells)
-            .map(|(column, cell)| Described {
-                published: column.published.clone(),
-                cell: *cell,
-                logical: column.logical,
-                scale: column.scale().unwrap_or_default(),
-            });
+        let known = columns.iter().zip(&matched.cells).map(|(column, cell)| Described {
+            published: column.published.clone(),
+            cell: *cell,
+            logical: column.logical,
+            scale: column.scale().unwrap_or_default(),
+        });
         let unknown = matched.unknown.iter().map(|(cell, name)| Described {
             published: name.clone(),
             cell: Some(*cell),
             logical: LogicalType::String,
             scale: 0,
         });
-        Columns {
-            width: matched.width,
-            columns: known.chain(unknown).collect(),
-        }
+        Columns { width: matched.width, columns: known.chain(unknown).collect() }
     }
 }
 
@@ -55,14 +49,7 @@ pub(super) fn quarantine(
     bad.dedup_by_key(|(row, ..)| *row);
     let refused = |(row, column, code): (usize, usize, FaultCode)| {
         let fault = describe(raw, row, column, code, columns);
-        (
-            row,
-            QuarantinedRow {
-                line: raw.line(row),
-                fault,
-                record: raw.record(row),
-            },
-        )
+        (row, QuarantinedRow { line: raw.line(row), fault, record: raw.record(row) })
     };
     bad.into_iter().map(refused).unzip()
 }
@@ -77,10 +64,7 @@ fn describe(raw: &RawBatch, row: usize, column: usize, code: FaultCode, columns:
         };
     }
     let about = &columns.columns[column];
-    let cell = about
-        .cell
-        .and_then(|cell| raw.cell(row, cell))
-        .unwrap_or_default();
+    let cell = about.cell.and_then(|cell| raw.cell(row, cell)).unwrap_or_default();
     Fault {
         code,
         column: Some(about.published.clone()),

@@ -11,16 +11,9 @@ use super::dates::MICROS_PER_DAY;
 
 /// Sums each money column by currency. Currency codes are trimmed and upper-cased, in the sums alone.
 pub(super) fn sum(money: &[MoneyColumn], fields: &[Arc<Field>], columns: &[ArrayRef], rows: usize) -> Totals {
-    let mut totals = Totals {
-        rows: rows as u64,
-        ..Totals::default()
-    };
+    let mut totals = Totals { rows: rows as u64, ..Totals::default() };
     let array_of = |name: &str| {
-        fields
-            .iter()
-            .zip(columns)
-            .find(|(field, _)| field.name() == name)
-            .map(|(_, column)| column)
+        fields.iter().zip(columns).find(|(field, _)| field.name() == name).map(|(_, column)| column)
     };
     for column in money {
         let Some(amounts) = array_of(&column.name).filter(|amounts| amounts.null_count() < rows) else {
@@ -56,10 +49,7 @@ fn by_code<'a>(amounts: &Decimal128Array, codes: &'a StringArray) -> Vec<(&'a st
         }
         let code = codes.value(row);
         if sums.get(last).is_none_or(|(known, _)| *known != code) {
-            last = sums
-                .iter()
-                .position(|(known, _)| *known == code)
-                .unwrap_or(sums.len());
+            last = sums.iter().position(|(known, _)| *known == code).unwrap_or(sums.len());
             if last == sums.len() {
                 sums.push((code, 0));
             }

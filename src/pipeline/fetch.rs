@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Raw, Shared, Wanted};
@@ -21,7 +22,9 @@ pub(super) struct Fetched {
 
 /// What one attempt at an export came to.
 enum Waited {
-    Ready(BlobLocation),
+    /// The address of the blob, and when its rows were extracted at the earliest: an export that was finished
+    /// when it was first looked at is as old as its request.
+    Ready(BlobLocation, Timestamp),
     /// The service gave it up, or does not know it any more: only a new request helps.
     Lost(String),
 }
@@ -51,7 +54,7 @@ pub(super) async fn fetch(shared: &Shared, wanted: &Wanted, adopted: Option<Expo
             submit(shared, wanted, &mut state).await?;
         }
         match wait(shared, wanted, &mut state).await? {
-            Waited::Ready(location) => return download(shared, wanted, state, location).await,
+            Waited::Ready(location, at) => return download(shared, wanted, state, location, at).await,
             Waited::Lost(reason) => {
                 let message = format!("{reason} (attempt {attempt})");
                 shared.observer.tell(Level::Warn, &wanted.scope(), Step::Wait, message);
@@ -122,7 +125,10 @@ async fn wait(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Resu
             append(shared, state, LedgerEvent::Status { status }).await?;
         }
         match (export.status, export.blob) {
-            (Status::Completed, Some(location)) => return Ok(Waited::Ready(location)),
+            (Status::Completed, Some(location)) => {
+                let at = if attempt == 0 { state.planned_at } else { (shared.plan.settings.clock)() };
+                return Ok(Waited::Ready(location, at));
+            }
             (Status::Failed, _) => return Ok(Waited::Lost(format!("the service reports request {id} as Failed"))),
             // Completed without an address is waited for like everything else: it may come late.
             _ => {}
@@ -145,10 +151,10 @@ async fn download(
     wanted: &Wanted,
     mut state: ExportState,
     location: BlobLocation,
+    finished_at: Timestamp,
 ) -> Result<Fetched> {
     let spool = shared.lake.spool_dir()?;
     let file = spool.path().join("blob");
-    let finished_at = (shared.plan.settings.clock)();
     let mut location = location;
     for _ in 0..=MAX_NEW_ADDRESSES {
         match shared.client.download(&location, &file, &shared.observer, &wanted.scope()).await? {
@@ -161,7 +167,7 @@ async fn download(
                 return Ok(Fetched { state, file, _spool: spool });
             }
             Download::Expired => match wait(shared, wanted, &mut state).await? {
-                Waited::Ready(fresh) => location = fresh,
+                Waited::Ready(fresh, _) => location = fresh,
                 Waited::Lost(reason) => {
                     append(shared, &mut state, LedgerEvent::Failed { reason: reason.clone() }).await?;
                     return Err(Error::new(Kind::Source, reason)

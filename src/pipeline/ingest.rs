@@ -49,7 +49,7 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
     let lake = Lake::open(&settings.lake)?;
     let engine = Engine::new(&settings.engine, lake.store().clone())?;
     publish::heal(&lake, settings.publish, [ingest.dataset.name.as_str(), QUARANTINE]).await?;
-    let mut outcomes = Outcomes::new(settings);
+    let mut outcomes = Outcomes::new(settings, std::iter::once(ingest.dataset.name.as_str()));
     for file in &ingest.files {
         let mut receipt = WindowReceipt::new(ingest.covers.map(|covers| covers.window));
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();

@@ -70,7 +70,7 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
             (wanted, fetched)
         });
     }
-    let mut outcomes = Outcomes::new(&shared.plan.settings);
+    let mut outcomes = Outcomes::new(&shared.plan.settings, shared.plan.datasets.iter().map(|plan| plan.dataset.name.as_str()));
     while let Some(fetched) = fetches.join_next().await {
         let (wanted, fetched) = fetched.map_err(|cause| {
             Error::new(Kind::Bug, "a part of the run stopped unexpectedly").caused_by(cause)

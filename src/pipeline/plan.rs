@@ -1,6 +1,6 @@
 //! What a run will do, with every value resolved: a plain value that can be printed before it is performed.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,10 @@ impl Default for Wait {
     }
 }
 
+/// An export that was asked for longer ago is not waited for any more: the service promises it within 24 hours,
+/// and its rows would be a day old at least.
+const MAX_ADOPTED_AGE: SignedDuration = SignedDuration::from_hours(48);
+
 /// What happens to an export at the service after its rows are committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -160,8 +164,11 @@ impl Wanted {
                 && state.filter == self.filter
                 && state.api == plan.api_label()
         };
+        let too_old = |state: &ExportState| {
+            plan.settings.now.duration_since(state.planned_at) > MAX_ADOPTED_AGE
+        };
         // The newest one: its rows are the freshest.
-        let index = open.iter().rposition(same)?;
+        let index = open.iter().rposition(|state| same(state) && !too_old(state))?;
         Some(open.remove(index))
     }
 }

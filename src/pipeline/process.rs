@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Observer, Progress, Step, Unit};
 use crate::load::{self, QuarantineOrigin, Staged, Stager};
 use crate::model::{
-    Account, CurrencyCell, Currency, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window,
+    Account, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window,
 };
 use crate::normalise::{Normaliser, Origin};
 use crate::schema::{Dataset, HeaderMatch};
@@ -102,15 +102,15 @@ fn process_text(
 ) -> Result<TextReport> {
     let name = file.name().to_owned();
     if file.header().is_empty() {
-        let warnings = vec!["the file has no header and no rows".to_owned()];
-        return Ok(TextReport { name, schema_version: None, warnings });
+        // Nothing at all, or a byte order mark alone: zero rows are a result.
+        return Ok(TextReport { name, schema_version: None, warnings: Vec::new() });
     }
     let matched = input
         .dataset
         .match_header(file.header())
         .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
     let (version, mut warnings) = (matched.version, warnings_of(&matched));
-    let money = money_cells(input.spec, &matched);
+    let money = matched.money_cells(input.dataset);
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
     let mut normaliser = Normaliser::new(input.dataset, matched, origin);
@@ -240,20 +240,8 @@ fn warnings_of(matched: &HeaderMatch) -> Vec<String> {
     if unknown.is_empty() {
         return Vec::new();
     }
+    // A second cell for a column that is bound already is among them: nothing is dropped.
     vec![format!("columns that no schema version knows are kept in _pc_extra: {}", unknown.join(", "))]
-}
-
-/// Where the money stands in the rows of a file.
-fn money_cells(spec: &TableSpec, matched: &HeaderMatch) -> Vec<MoneyCell> {
-    let place = |column: &str| spec.schema.index_of(column).ok().and_then(|index| *matched.cells.get(index)?);
-    let cells = spec.money.iter().filter_map(|money| {
-        let currency = match &money.currency {
-            Currency::Fixed(currency) => CurrencyCell::Fixed(currency.clone()),
-            Currency::Column(column) => CurrencyCell::At(place(column)?),
-        };
-        Some(MoneyCell { column: money.name.clone(), amount: place(&money.name)?, currency })
-    });
-    cells.collect()
 }
 
 fn panicked(stage: &str) -> Error {

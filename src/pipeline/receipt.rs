@@ -30,8 +30,13 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Outcomes { settings: settings.clone(), tables: Vec::new() }
+    /// The receipt lists the tables in the order in which they are given here.
+    pub(super) fn new<'a>(settings: &Settings, tables: impl Iterator<Item = &'a str>) -> Self {
+        let mut outcomes = Outcomes { settings: settings.clone(), tables: Vec::new() };
+        for table in tables {
+            outcomes.table(table);
+        }
+        outcomes
     }
 
     pub(super) fn add(&mut self, table: &str, window: WindowReceipt, written: Option<Written>) {
@@ -59,7 +64,6 @@ impl Outcomes {
 
     /// The receipt, with the size of each table as it is now.
     pub(super) async fn receipt(mut self, lake: &Lake, finished_at: Timestamp) -> Result<Receipt> {
-        self.tables.sort_by(|a, b| b.table.cmp(&a.table));
         for table in &mut self.tables {
             table.windows.sort_by_key(|window| window.window);
             if let Some(manifest) = lake::newest(lake, &table.table).await? {

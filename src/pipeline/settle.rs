@@ -141,6 +141,7 @@ pub(super) async fn commit_source(
         coverage: coverage(&source),
         extracted_at: source.extracted_at,
         staged: &processed.staged,
+        refuse_empty: true,
         run_id: settings.run_id,
         now: (settings.clock)(),
     };
@@ -242,6 +243,8 @@ async fn commit_quarantine(
         coverage: Coverage::Merge { replaces },
         extracted_at: source.extracted_at,
         staged: &staged,
+        // No refused row is good news.
+        refuse_empty: false,
         run_id: settings.run_id,
         now: (settings.clock)(),
     };

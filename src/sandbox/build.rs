@@ -88,21 +88,11 @@ impl Job {
     pub fn build(&self, path: &Path, stop: &AtomicBool) -> io::Result<Built> {
         let (extension, rows) = match self.dataset {
             Dataset::TransactionHistory => {
-                let rows = |take: &mut Take<'_, Row>| self.earnings(stop, take);
-                self.write(path, &columns::COLUMNS, "earningAmount", &rows)?
+                self.write(path, &columns::COLUMNS, "earningAmount", || self.earnings(), stop)?
             }
             Dataset::Payments => {
                 let all = self.payments();
-                let rows = |take: &mut Take<'_, Payment>| {
-                    all.iter().enumerate().try_for_each(|(at, row)| {
-                        if self.has(FaultKind::FewerRows) && at % 2 == 1 {
-                            Ok(())
-                        } else {
-                            take(payment_month(row), row)
-                        }
-                    })
-                };
-                self.write(path, &payments::COLUMNS, "earned", &rows)?
+                self.write(path, &payments::COLUMNS, "earned", || self.fewer(all.iter().cloned()), stop)?
             }
         };
         self.damage(path)?;
@@ -114,85 +104,69 @@ impl Job {
         is_set(&self.faults, kind, self.dataset)
     }
 
-    /// Gives every row of the export, month by month.
-    fn earnings(&self, stop: &AtomicBool, take: &mut Take<'_, Row>) -> io::Result<()> {
+    /// Every row of the export, month by month.
+    fn earnings(&self) -> impl Iterator<Item = Row> {
         let (from, to) =
             self.filter.as_ref().map_or((i64::MIN, i64::MAX), |filter| filter.span(Field::EarningForDate));
-        for month in self.corpus.reach().months() {
-            let (first, next) = (day_in(month, 1), day_in(month.plus(1), 1));
-            if i64::from(next) * DAY_SECS <= from || i64::from(first) * DAY_SECS > to {
-                continue;
-            }
+        let touched = move |month: &Month| {
+            let (first, next) = (day_in(*month, 1), day_in(month.plus(1), 1));
+            i64::from(next) * DAY_SECS > from && i64::from(first) * DAY_SECS <= to
+        };
+        self.corpus.reach().months().filter(touched).flat_map(move |month| {
             let calendar = self.corpus.month(month);
-            let mut at = 0_u64;
-            for index in self.corpus.visible_indexes() {
-                if index % 4_096 == 0 && stop.load(Ordering::Relaxed) {
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-                let Some(row) = self.corpus.row(&calendar, index) else {
-                    continue;
-                };
-                if self
-                    .filter
-                    .as_ref()
-                    .is_some_and(|filter| !filter.holds(&|field| earning_fact(&row, field)))
-                {
-                    continue;
-                }
-                at += 1;
-                if self.has(FaultKind::FewerRows) && at.is_multiple_of(2) {
-                    continue;
-                }
-                take(Some(month), &row)?;
-            }
-        }
-        Ok(())
+            let rows =
+                self.corpus.visible_indexes().filter_map(move |index| self.corpus.row(&calendar, index));
+            self.fewer(rows.filter(|row| self.passes(|field| earning_fact(row, field))))
+        })
+    }
+
+    fn passes(&self, fact: impl Fn(Field) -> Fact<'static>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.holds(&fact))
+    }
+
+    /// Every second row, when that is what goes wrong.
+    fn fewer<R>(&self, rows: impl Iterator<Item = R>) -> impl Iterator<Item = R> {
+        rows.step_by(if self.has(FaultKind::FewerRows) { 2 } else { 1 })
     }
 
     /// Payments in the order of their months; those without a date at the end.
     fn payments(&self) -> Vec<Payment> {
         let mut rows = self.corpus.payments();
-        if let Some(filter) = &self.filter {
-            rows.retain(|row| filter.holds(&|field| payment_fact(row, field)));
-        }
-        rows.sort_by_key(|row| (row.paid_on().is_none(), payment_month(row)));
+        rows.retain(|row| self.passes(|field| payment_fact(row, field)));
+        rows.sort_by_key(|row| (row.paid_on().is_none(), row.month()));
         rows
     }
 
-    /// Counts the rows, chooses the container, and writes. Gives the extension and the rows.
-    fn write<R: 'static>(
+    /// Chooses the container by the number of rows, and writes. Gives the extension and the rows.
+    fn write<R: Dated + 'static, I: Iterator<Item = R>>(
         &self,
         path: &Path,
         columns: &'static [Column<R>],
         money: &'static str,
-        rows: &dyn Fn(&mut Take<'_, R>) -> io::Result<()>,
+        rows: impl Fn() -> I,
+        stop: &AtomicBool,
     ) -> io::Result<(&'static str, u64)> {
-        let mut count = 0_u64;
-        rows(&mut |_, _| {
-            count += 1;
-            Ok(())
-        })?;
-        let empty = [FaultKind::BlobHeaderOnly, FaultKind::BlobBomOnly, FaultKind::BlobZeroBytes]
-            .iter()
-            .any(|kind| self.has(*kind));
-        let count = if empty { 0 } else { count };
+        let empty = [FaultKind::BlobHeaderOnly, FaultKind::BlobBomOnly, FaultKind::BlobZeroBytes];
+        let empty = empty.iter().any(|kind| self.has(*kind));
+        let zipped = !empty && rows().nth(self.zip_above_rows as usize).is_some();
         let file = BufWriter::with_capacity(FLUSH_BYTES, File::create(path)?);
-        let zipped = count > u64::from(self.zip_above_rows);
         let sink = if zipped { Sink::Zip(Box::new(ZipWriter::new(file))) } else { Sink::Plain(file) };
         let mut writer = FileWriter::new(self, columns, money, sink);
         if !zipped {
             writer.begin()?;
         }
-        if !empty {
-            let mut place = None;
-            rows(&mut |month, row| {
-                if zipped && place != Some(month) || writer.file_rows == FILE_ROWS {
-                    place = Some(month);
-                    writer.next_file(month)?;
-                }
-                writer.record(row)
-            })?;
+        let mut place = None;
+        for row in rows().take(if empty { 0 } else { usize::MAX }) {
+            if writer.rows.is_multiple_of(4_096) && stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if zipped && (place != Some(row.month()) || writer.file_rows == FILE_ROWS) {
+                place = Some(row.month());
+                writer.next_file(row.month())?;
+            }
+            writer.record(&row)?;
         }
+        let count = writer.rows;
         writer.finish()?;
         Ok((if zipped { "zip" } else { self.format.extension() }, count))
     }
@@ -219,8 +193,22 @@ impl Job {
     }
 }
 
-/// Takes the rows of an export one by one, with the month of the file that they belong to.
-type Take<'a, R> = dyn FnMut(Option<Month>, &R) -> io::Result<()> + 'a;
+/// A row that belongs into the file of a month; `None` is a payment that is still pending.
+trait Dated {
+    fn month(&self) -> Option<Month>;
+}
+
+impl Dated for Row {
+    fn month(&self) -> Option<Month> {
+        Some(self.month)
+    }
+}
+
+impl Dated for Payment {
+    fn month(&self) -> Option<Month> {
+        self.paid_on().map(Month::of_epoch_days)
+    }
+}
 
 enum Sink {
     Plain(BufWriter<File>),
@@ -347,10 +335,6 @@ impl<'a, R> FileWriter<'a, R> {
             Sink::Zip(zip) => zip.finish().map_err(io::Error::other)?.flush(),
         }
     }
-}
-
-fn payment_month(row: &Payment) -> Option<Month> {
-    row.paid_on().map(Month::of_epoch_days)
 }
 
 fn earning_fact(row: &Row, field: Field) -> Fact<'static> {

@@ -95,8 +95,8 @@ impl Md5 {
             let (part, after) = bytes.split_at(bytes.len().min(64 - self.rest.len()));
             self.rest.extend_from_slice(part);
             bytes = after;
-            if let Ok(block) = self.rest.as_slice().try_into() {
-                self.block(block);
+            if let Ok(block) = <[u8; 64]>::try_from(self.rest.as_slice()) {
+                self.block(&block);
                 self.rest.clear();
             }
         }

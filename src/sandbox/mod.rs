@@ -8,11 +8,12 @@
 //! ```
 //!
 //! ```text
-//! server    routes of the API            corpus   seed, month, index -> rows, as integers
-//! tokens    sign-in                      cells    rows -> text
-//! exports   requests and their life      build    text -> the file behind a blob
-//! blobs     signed, ranged downloads     truth    what a correct lake must hold in the end
-//! filter    $filter                      faults   what goes wrong on purpose
+//! server    start, stop, builds          corpus   seed, month, index -> rows, as integers
+//! api       the routes                   cells    rows -> text
+//! tokens    sign-in                      build    text -> the file behind a blob
+//! exports   requests and their life      truth    what a correct lake must hold in the end
+//! blobs     signed, ranged downloads     faults   what goes wrong on purpose
+//! filter    $filter                      md5      a checksum that blob stores send
 //! ```
 //!
 //! It is written from public documentation alone and imports no stage, so that it does not share their mistakes.
@@ -20,6 +21,7 @@
 //! Invariants: it listens on the loopback interface only; the same options, filter and day always give the same bytes;
 //! money is integers; the server's only clock is the function that [`start`] gets.
 
+mod api;
 mod blobs;
 mod build;
 mod cells;

@@ -16,9 +16,7 @@ pub(super) fn check(dataset: &Dataset) -> Result<()> {
             .hint("Correct the dataset's files; the ones that come with payoutlake are sound.")
     };
     let Some(newest) = dataset.versions.last() else {
-        return Err(wrong(
-            "the dataset has no version: a file v1.toml is missing".to_owned(),
-        ));
+        return Err(wrong("the dataset has no version: a file v1.toml is missing".to_owned()));
     };
     for version in &dataset.versions {
         columns_are_sound(version)
@@ -43,21 +41,13 @@ fn columns_are_sound(version: &Version) -> Result<(), String> {
             .collect();
         for spelling in own {
             if !spellings.insert(spelling) {
-                return Err(format!(
-                    "a header of '{}' belongs to another column too",
-                    column.name
-                ));
+                return Err(format!("a header of '{}' belongs to another column too", column.name));
             }
         }
         if let Some(Currency::Column(name)) = &column.currency
-            && version
-                .column(name)
-                .is_none_or(|column| column.logical != LogicalType::String)
+            && version.column(name).is_none_or(|column| column.logical != LogicalType::String)
         {
-            return Err(format!(
-                "the currency '{name}' of '{}' is no text column",
-                column.name
-            ));
+            return Err(format!("the currency '{name}' of '{}' is no text column", column.name));
         }
     }
     Ok(())
@@ -73,10 +63,7 @@ fn fits_newest(version: &Version, newest: &Version) -> Result<(), String> {
             ));
         };
         if (now.logical, &now.arrow, &now.currency) != (column.logical, &column.arrow, &column.currency) {
-            return Err(format!(
-                "column '{}' has another type in version {}",
-                column.name, newest.number
-            ));
+            return Err(format!("column '{}' has another type in version {}", column.name, newest.number));
         }
         let known =
             |spelling: &String| spellings(now).any(|own| comparable_name(own) == comparable_name(spelling));
@@ -91,42 +78,27 @@ fn fits_newest(version: &Version, newest: &Version) -> Result<(), String> {
 }
 
 fn spellings(column: &Column) -> impl Iterator<Item = &String> {
-    std::iter::once(&column.published)
-        .chain(&column.also)
-        .chain(&column.falls_back_to)
+    std::iter::once(&column.published).chain(&column.also).chain(&column.falls_back_to)
 }
 
 fn names_exist(dataset: &Dataset, newest: &Version) -> Result<(), String> {
-    let filters = dataset
-        .api
-        .iter()
-        .flat_map(|api| &api.filters)
-        .filter_map(|filter| filter.column.as_ref());
+    let filters = dataset.api.iter().flat_map(|api| &api.filters).filter_map(|filter| filter.column.as_ref());
     let named = [&dataset.key, &dataset.sort, &dataset.lookup, &dataset.vanishing]
         .into_iter()
         .flatten()
         .chain(&dataset.pending);
     if let Some(name) = named.chain(filters).find(|name| newest.column(name).is_none()) {
-        return Err(format!(
-            "dataset.toml names a column '{name}' that version {} lacks",
-            newest.number
-        ));
+        return Err(format!("dataset.toml names a column '{name}' that version {} lacks", newest.number));
     }
-    let is_text = |name: &&String| {
-        newest
-            .column(name)
-            .is_some_and(|column| column.logical == LogicalType::String)
-    };
+    let is_text =
+        |name: &&String| newest.column(name).is_some_and(|column| column.logical == LogicalType::String);
     if let Some(name) = dataset.key.iter().find(|name| !is_text(name)) {
         // A number or date can be written in several ways, and so would be several keys.
         return Err(format!("the key column '{name}' is not text"));
     }
     let is_date = |column: &Column| matches!(column.logical, LogicalType::Date | LogicalType::Timestamp);
     if !newest.column(&dataset.driving_date).is_some_and(is_date) {
-        return Err(format!(
-            "the driving date '{}' is no date or timestamp column",
-            dataset.driving_date
-        ));
+        return Err(format!("the driving date '{}' is no date or timestamp column", dataset.driving_date));
     }
     if newest.column(&dataset.partition).is_some() || dataset.partition == "account" {
         return Err(format!("the partition '{}' is also a column", dataset.partition));

@@ -26,6 +26,8 @@ pub struct Dataset {
     pub vanishing: Vec<String>,
     /// A column that a row gains late: a full pull replaces all rows in which it is still blank.
     pub pending: Option<String>,
+    /// Headers that only files of other reports have, although all of this one's are there too.
+    pub foreign: Vec<String>,
     /// How Partner Center exports it; `None` where only hand-downloaded files exist.
     pub api: Option<Api>,
     /// Ascending by number; never empty.
@@ -132,9 +134,7 @@ impl Dataset {
     /// The version that is the shape of the table.
     #[must_use]
     pub fn newest(&self) -> &Version {
-        self.versions
-            .last()
-            .expect("the registry refuses a dataset without a version")
+        self.versions.last().expect("the registry refuses a dataset without a version")
     }
 
     #[must_use]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Currency, DatasetName};
+use crate::model::{Currency, CurrencyCell, DatasetName, MoneyCell};
 
 use super::dataset::{Column, Dataset, Version};
 
@@ -67,21 +67,14 @@ pub fn comparable_name(header: &str) -> String {
 impl Other {
     pub fn of(dataset: &Dataset) -> Self {
         let required = must_have(dataset).cloned().collect();
-        Other {
-            name: dataset.name.clone(),
-            required,
-        }
+        Other { name: dataset.name.clone(), required }
     }
 }
 
 /// Columns without which a file is not one of this dataset: those that are never blank, and the key. Without a key
 /// column different rows would look like one.
 fn must_have(dataset: &Dataset) -> impl Iterator<Item = &Column> {
-    dataset
-        .newest()
-        .columns
-        .iter()
-        .filter(|column| column.required || dataset.key.contains(&column.name))
+    dataset.newest().columns.iter().filter(|column| column.required || dataset.key.contains(&column.name))
 }
 
 /// A file's header, ready to be compared.
@@ -105,10 +98,7 @@ impl Header {
     /// others, left before right.
     fn own_cells(&self, column: &Column) -> Vec<usize> {
         let spellings: Vec<&String> = std::iter::once(&column.published).chain(&column.also).collect();
-        let comparable: Vec<String> = spellings
-            .iter()
-            .map(|spelling| comparable_name(spelling))
-            .collect();
+        let comparable: Vec<String> = spellings.iter().map(|spelling| comparable_name(spelling)).collect();
         let mut ranked = Vec::new();
         for (index, name) in self.comparable.iter().enumerate() {
             let Some(place) = comparable.iter().position(|spelling| spelling == name) else {
@@ -124,9 +114,7 @@ impl Header {
     fn fallback_cell(&self, column: &Column) -> Option<usize> {
         column.falls_back_to.iter().find_map(|spelling| {
             let wanted = comparable_name(spelling);
-            self.comparable
-                .iter()
-                .position(|comparable| *comparable == wanted)
+            self.comparable.iter().position(|comparable| *comparable == wanted)
         })
     }
 
@@ -138,10 +126,24 @@ impl Header {
     fn overlap(&self, version: &Version) -> (usize, usize) {
         let live = || version.columns.iter().filter(|column| column.retired.is_none());
         let agreeing = live().filter(|column| self.has(column)).count();
-        (
-            agreeing,
-            live().count() + self.printed.len() - agreeing.min(self.printed.len()),
-        )
+        (agreeing, live().count() + self.printed.len() - agreeing.min(self.printed.len()))
+    }
+}
+
+impl HeaderMatch {
+    /// Where the money of the table stands in a row of the file: what a count of its text needs to know.
+    #[must_use]
+    pub fn money_cells(&self, dataset: &Dataset) -> Vec<MoneyCell> {
+        let columns = || dataset.newest().columns.iter().zip(&self.cells);
+        let cell_of = |name: &str| columns().find(|(column, _)| column.name == name).and_then(|(_, cell)| *cell);
+        let money = columns().filter_map(|(column, cell)| {
+            let currency = match column.currency.as_ref()? {
+                Currency::Fixed(code) => CurrencyCell::Fixed(code.clone()),
+                Currency::Column(name) => CurrencyCell::At(cell_of(name)?),
+            };
+            Some(MoneyCell { column: column.name.clone(), amount: (*cell)?, currency })
+        });
+        money.collect()
     }
 }
 
@@ -205,29 +207,29 @@ impl Dataset {
             .filter(|column| !header.has(column))
             .map(|column| column.published.as_str())
             .collect();
-        if lacking.is_empty() {
+        let foreign: Vec<&str> = self
+            .foreign
+            .iter()
+            .filter(|name| header.comparable.contains(&comparable_name(name)))
+            .map(String::as_str)
+            .collect();
+        if lacking.is_empty() && foreign.is_empty() {
             return Ok(());
         }
         let unknown: Vec<&str> = found.unknown.iter().map(|(_, name)| name.as_str()).collect();
         let error = Error::new(
             Kind::Contract,
-            format!(
-                "the header is not one of dataset '{}'; nothing was taken from the file",
-                self.name
-            ),
+            format!("the header is not one of dataset '{}'; nothing was taken from the file", self.name),
         )
         .with("closest version", found.version)
         .with("missing", listed(&lacking))
+        .with("belongs to another report", listed(&foreign))
         .with("unknown", listed(&unknown));
-        let other = self
-            .others
-            .iter()
-            .find(|other| other.required.iter().all(|column| header.has(column)));
+        let other = self.others.iter().find(|other| other.required.iter().all(|column| header.has(column)));
         Err(match other {
-            Some(other) => error.with("looks like", &other.name).hint(format!(
-                "This looks like a file of dataset '{}': load it as that one.",
-                other.name
-            )),
+            Some(other) => error
+                .with("looks like", &other.name)
+                .hint(format!("This looks like a file of dataset '{}': load it as that one.", other.name)),
             None => error.hint(
                 "Check that the file is a complete export with its header in the first row, \
                  or add a version of the schema that knows its names.",
@@ -238,19 +240,13 @@ impl Dataset {
     fn refuse_money_without_currency(&self, found: &HeaderMatch) -> Result<()> {
         let columns = &self.newest().columns;
         let present = |name: &str| {
-            columns
-                .iter()
-                .zip(&found.cells)
-                .any(|(column, cell)| column.name == name && cell.is_some())
+            columns.iter().zip(&found.cells).any(|(column, cell)| column.name == name && cell.is_some())
         };
         for (column, cell) in columns.iter().zip(&found.cells) {
             if let (Some(Currency::Column(currency)), Some(_)) = (&column.currency, cell)
                 && !present(currency)
             {
-                let currency = self
-                    .newest()
-                    .column(currency)
-                    .map_or(currency, |column| &column.published);
+                let currency = self.newest().column(currency).map_or(currency, |column| &column.published);
                 return Err(Error::new(
                     Kind::Contract,
                     format!(
@@ -272,26 +268,11 @@ fn unknown_cells(printed: &[String], cells: &[Option<usize>]) -> Vec<(usize, Str
     let used: BTreeSet<usize> = cells.iter().flatten().copied().collect();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for (index, name) in printed
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| !used.contains(index))
-    {
-        let name = if name.is_empty() {
-            format!("column {}", index + 1)
-        } else {
-            name.clone()
-        };
+    for (index, name) in printed.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
+        let name = if name.is_empty() { format!("column {}", index + 1) } else { name.clone() };
         let times = seen.entry(name.clone()).or_default();
         *times += 1;
-        unknown.push((
-            index,
-            if *times == 1 {
-                name
-            } else {
-                format!("{name} ({times})")
-            },
-        ));
+        unknown.push((index, if *times == 1 { name } else { format!("{name} ({times})") }));
     }
     unknown
 }
@@ -300,11 +281,7 @@ fn listed(names: &[&str]) -> String {
     match names.len() {
         0 => "none".to_owned(),
         count if count > NAMES_IN_MESSAGE => {
-            format!(
-                "{} and {} more",
-                names[..NAMES_IN_MESSAGE].join(", "),
-                count - NAMES_IN_MESSAGE
-            )
+            format!("{} and {} more", names[..NAMES_IN_MESSAGE].join(", "), count - NAMES_IN_MESSAGE)
         }
         _ => names.join(", "),
     }
@@ -316,12 +293,7 @@ mod tests {
     use super::*;
 
     fn cell_of(dataset: &Dataset, found: &HeaderMatch, name: &str) -> Option<usize> {
-        let index = dataset
-            .newest()
-            .columns
-            .iter()
-            .position(|column| column.name == name)
-            .unwrap();
+        let index = dataset.newest().columns.iter().position(|column| column.name == name).unwrap();
         found.cells[index]
     }
 
@@ -373,17 +345,11 @@ mod tests {
         let registry = Registry::built_in().unwrap();
         let earnings = registry.dataset("transaction_history").unwrap();
         let plain = earnings.match_header(&EARNINGS).unwrap();
-        let mut shuffled: Vec<String> = EARNINGS
-            .iter()
-            .map(|name| format!(" {} ", name.to_uppercase().replace(' ', "_")))
-            .collect();
+        let mut shuffled: Vec<String> =
+            EARNINGS.iter().map(|name| format!(" {} ", name.to_uppercase().replace(' ', "_"))).collect();
         shuffled.reverse();
         let found = earnings.match_header(&shuffled).unwrap();
-        let mirrored: Vec<_> = plain
-            .cells
-            .iter()
-            .map(|cell| cell.map(|index| 9 - index))
-            .collect();
+        let mirrored: Vec<_> = plain.cells.iter().map(|cell| cell.map(|index| 9 - index)).collect();
         assert_eq!(found.cells, mirrored);
     }
 
@@ -404,40 +370,20 @@ mod tests {
         let found = earnings.match_header(&header).unwrap();
         assert_eq!(cell_of(earnings, &found, "customer_country"), Some(11));
         assert_eq!(cell_of(earnings, &found, "customer_tenant_id"), Some(13));
-        let extra: Vec<_> = found
-            .unknown
-            .iter()
-            .map(|(cell, name)| (*cell, name.as_str()))
-            .collect();
+        let extra: Vec<_> = found.unknown.iter().map(|(cell, name)| (*cell, name.as_str())).collect();
         assert_eq!(
             extra,
-            [
-                (10, "Customer Country"),
-                (12, "TenantID"),
-                (14, "column 15"),
-                (15, "new"),
-                (16, "new (2)")
-            ]
+            [(10, "Customer Country"), (12, "TenantID"), (14, "column 15"), (15, "new"), (16, "new (2)")]
         );
-        let used: Vec<_> = found
-            .duplicates
-            .iter()
-            .map(|d| (d.column.as_str(), d.used, d.extra))
-            .collect();
-        assert_eq!(
-            used,
-            [("customer_tenant_id", 13, 12), ("customer_country", 11, 10)]
-        );
+        let used: Vec<_> = found.duplicates.iter().map(|d| (d.column.as_str(), d.used, d.extra)).collect();
+        assert_eq!(used, [("customer_tenant_id", 13, 12), ("customer_country", 11, 10)]);
     }
 
     #[test]
     fn a_file_of_another_dataset_is_refused_by_name() {
         let registry = Registry::built_in().unwrap();
-        let error = registry
-            .dataset("transaction_history")
-            .unwrap()
-            .match_header(&PAYMENTS_2019)
-            .unwrap_err();
+        let error =
+            registry.dataset("transaction_history").unwrap().match_header(&PAYMENTS_2019).unwrap_err();
         assert_eq!(error.kind(), Kind::Contract);
         let printed = format!("{error:#}");
         assert!(printed.contains("looks like: payments"), "{printed}");
@@ -445,30 +391,30 @@ mod tests {
         assert!(printed.contains("closest version: 9"), "{printed}");
         let nothing: [&str; 0] = [];
         assert_eq!(
-            registry
-                .dataset("payments")
-                .unwrap()
-                .match_header(&nothing)
-                .unwrap_err()
-                .kind(),
+            registry.dataset("payments").unwrap().match_header(&nothing).unwrap_err().kind(),
             Kind::Contract
         );
+    }
+
+    #[test]
+    fn a_growth_report_is_refused_although_it_has_all_columns() {
+        let registry = Registry::built_in().unwrap();
+        let mut header = EARNINGS.to_vec();
+        header.push("Transaction Month");
+        let error = registry.dataset("transaction_history").unwrap().match_header(&header).unwrap_err();
+        assert_eq!(error.kind(), Kind::Contract);
+        assert!(format!("{error:#}").contains("belongs to another report: transactionMonth"), "{error:#}");
     }
 
     #[test]
     fn money_without_a_currency_column_is_refused() {
         let registry = Registry::built_in().unwrap();
         let earnings = registry.dataset("transaction_history").unwrap();
-        let header: Vec<&str> = EARNINGS
-            .into_iter()
-            .filter(|name| *name != "transactionCurrency")
-            .collect();
+        let header: Vec<&str> = EARNINGS.into_iter().filter(|name| *name != "transactionCurrency").collect();
         let error = earnings.match_header(&header).unwrap_err();
         assert_eq!(error.kind(), Kind::Contract);
         assert!(
-            error
-                .message()
-                .contains("'earningAmount' is there and 'transactionCurrency' is not"),
+            error.message().contains("'earningAmount' is there and 'transactionCurrency' is not"),
             "{error}"
         );
     }

@@ -34,6 +34,8 @@ struct DatasetFile {
     lookup: Vec<String>,
     #[serde(default)]
     vanishing: Vec<String>,
+    #[serde(default)]
+    foreign: Vec<String>,
     pending: Option<String>,
     api: Option<Api>,
 }
@@ -82,17 +84,8 @@ struct ColumnLine {
 impl Source {
     /// An error at a place of this file.
     pub fn wrong(&self, at: usize, message: impl Into<String>) -> Error {
-        let line = self
-            .text
-            .as_bytes()
-            .iter()
-            .take(at)
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        Error::new(Kind::Config, message)
-            .with("file", &self.file)
-            .with("line", line)
+        let line = self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        Error::new(Kind::Config, message).with("file", &self.file).with("line", line)
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
@@ -111,10 +104,7 @@ impl Source {
         if file.name.get_ref() != folder {
             return Err(self.wrong(
                 at,
-                format!(
-                    "the dataset is named '{}', and its folder '{folder}'",
-                    file.name.get_ref()
-                ),
+                format!("the dataset is named '{}', and its folder '{folder}'", file.name.get_ref()),
             ));
         }
         let name = DatasetName::parse(folder).map_err(|cause| self.wrong(at, cause.to_string()))?;
@@ -127,6 +117,7 @@ impl Source {
             sort: file.sort,
             lookup: file.lookup,
             vanishing: file.vanishing,
+            foreign: file.foreign,
             pending: file.pending,
             api: file.api,
             versions: Vec::new(),
@@ -138,10 +129,7 @@ impl Source {
     pub fn version(&self, number: u32) -> Result<Version> {
         let file: VersionFile = self.read()?;
         if *file.version.get_ref() != number {
-            let message = format!(
-                "the file says version {}, and its name {number}",
-                file.version.get_ref()
-            );
+            let message = format!("the file says version {}, and its name {number}", file.version.get_ref());
             return Err(self.wrong(file.version.span().start, message));
         }
         let mut types = BTreeMap::new();
@@ -150,11 +138,8 @@ impl Source {
                 .map_err(|message| self.wrong(line.arrow.span().start, message))?;
             types.insert(*logical, arrow);
         }
-        let columns = file
-            .columns
-            .into_iter()
-            .map(|line| self.column(line, &types))
-            .collect::<Result<_>>()?;
+        let columns =
+            file.columns.into_iter().map(|line| self.column(line, &types)).collect::<Result<_>>()?;
         Ok(Version {
             number,
             era: file.era,
@@ -170,16 +155,11 @@ impl Source {
         let name = line.name.into_inner();
         let wrong = |message: String| self.wrong(at, format!("column '{name}': {message}"));
         if !is_snake_case(&name) {
-            return Err(wrong(
-                "the name must be snake_case: a-z, 0-9 and single '_'".to_owned(),
-            ));
+            return Err(wrong("the name must be snake_case: a-z, 0-9 and single '_'".to_owned()));
         }
         let logical = line.logical;
         let Some(arrow) = types.get(&logical) else {
-            return Err(wrong(format!(
-                "its type '{0}' has no [types.{0}]",
-                logical.as_str()
-            )));
+            return Err(wrong(format!("its type '{0}' has no [types.{0}]", logical.as_str())));
         };
         if (logical == LogicalType::Money) != line.currency.is_some() {
             return Err(wrong("money has a currency, and nothing else has one".to_owned()));
@@ -210,9 +190,7 @@ fn is_snake_case(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('_')
         && !name.contains("__")
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// The Arrow type of a logical type, from its text; says what it may be when it is something else.
@@ -222,17 +200,12 @@ fn arrow_type(logical: LogicalType, text: &str) -> Result<DataType, String> {
         LogicalType::Integer => ("int64", DataType::Int64),
         LogicalType::Boolean => ("boolean", DataType::Boolean),
         LogicalType::Date => ("date32", DataType::Date32),
-        LogicalType::Timestamp => (
-            "timestamp(us, UTC)",
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        ),
+        LogicalType::Timestamp => {
+            ("timestamp(us, UTC)", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
+        }
         LogicalType::Money | LogicalType::Rate | LogicalType::Decimal => return decimal_type(logical, text),
     };
-    if text == fixed.0 {
-        Ok(fixed.1)
-    } else {
-        Err(format!("{} is '{}'", logical.as_str(), fixed.0))
-    }
+    if text == fixed.0 { Ok(fixed.1) } else { Err(format!("{} is '{}'", logical.as_str(), fixed.0)) }
 }
 
 fn decimal_type(logical: LogicalType, text: &str) -> Result<DataType, String> {
@@ -243,14 +216,11 @@ fn decimal_type(logical: LogicalType, text: &str) -> Result<DataType, String> {
         .filter(|scale| *scale <= DECIMAL128_MAX_PRECISION);
     match scale {
         // Control totals are integers of this scale, over all datasets and versions.
-        Some(scale) if logical == LogicalType::Money && scale != MONEY_SCALE => Err(format!(
-            "money has {MONEY_SCALE} fraction digits, as the control totals have"
-        )),
+        Some(scale) if logical == LogicalType::Money && scale != MONEY_SCALE => {
+            Err(format!("money has {MONEY_SCALE} fraction digits, as the control totals have"))
+        }
         Some(scale) => Ok(DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale as i8)),
-        None => Err(format!(
-            "{} is 'decimal128(38, S)' with S from 0 to 38",
-            logical.as_str()
-        )),
+        None => Err(format!("{} is 'decimal128(38, S)' with S from 0 to 38", logical.as_str())),
     }
 }
 
@@ -259,10 +229,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source {
-            file: "schemas/x/v1.toml".to_owned(),
-            text: text.to_owned(),
-        }
+        Source { file: "schemas/x/v1.toml".to_owned(), text: text.to_owned() }
     }
 
     const HEAD: &str = "version = 1\nera = ''\nfirst_seen = ''\nsource = ''\nconfidence = ''\n\
@@ -276,59 +243,32 @@ mod tests {
         let error = source(&text).version(1).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         let printed = error.to_string();
-        assert!(
-            printed.contains("requierd") && printed.contains("line=17"),
-            "{printed}"
-        );
+        assert!(printed.contains("requierd") && printed.contains("line=17"), "{printed}");
         assert!(printed.contains("schemas/x/v1.toml"), "{printed}");
     }
 
     #[test]
     fn a_column_that_contradicts_itself_is_refused() {
         for (bad, says) in [
-            (
-                "name = 'earningId'\npublished = 'x'\ntype = 'string'",
-                "snake_case",
-            ),
+            ("name = 'earningId'\npublished = 'x'\ntype = 'string'", "snake_case"),
             ("name = 'a'\npublished = 'x'\ntype = 'money'", "currency"),
-            (
-                "name = 'a'\npublished = 'x'\ntype = 'string'\ncurrency = '=USD'",
-                "currency",
-            ),
+            ("name = 'a'\npublished = 'x'\ntype = 'string'\ncurrency = '=USD'", "currency"),
             ("name = 'a'\npublished = 'x'\ntype = 'date'", "[types.date]"),
-            (
-                "name = 'a'\npublished = 'x'\ntype = 'string'\nretired = '2020'",
-                "YYYY-MM",
-            ),
+            ("name = 'a'\npublished = 'x'\ntype = 'string'\nretired = '2020'", "YYYY-MM"),
         ] {
-            let error = source(&format!("{HEAD}[[column]]\n{bad}\nmeaning = ''\n"))
-                .version(1)
-                .unwrap_err();
+            let error = source(&format!("{HEAD}[[column]]\n{bad}\nmeaning = ''\n")).version(1).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
             assert!(error.to_string().contains("line="), "{error}");
         }
-        let error = source(&HEAD.replace("(38, 10)", "(38, 2)"))
-            .version(1)
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("cannot be read"),
-            "no column at all: {error}"
-        );
+        let error = source(&HEAD.replace("(38, 10)", "(38, 2)")).version(1).unwrap_err();
+        assert!(error.to_string().contains("cannot be read"), "no column at all: {error}");
     }
 
     #[test]
     fn money_keeps_the_scale_of_the_totals() {
         assert!(arrow_type(LogicalType::Money, "decimal128(38, 2)").is_err());
-        assert_eq!(
-            arrow_type(LogicalType::Rate, "decimal128(38, 15)"),
-            Ok(DataType::Decimal128(38, 15))
-        );
-        for bad in [
-            "decimal128(39, 2)",
-            "decimal128(38, 39)",
-            "float64",
-            "decimal128(38,2)",
-        ] {
+        assert_eq!(arrow_type(LogicalType::Rate, "decimal128(38, 15)"), Ok(DataType::Decimal128(38, 15)));
+        for bad in ["decimal128(39, 2)", "decimal128(38, 39)", "float64", "decimal128(38,2)"] {
             assert!(arrow_type(LogicalType::Decimal, bad).is_err(), "{bad}");
         }
     }

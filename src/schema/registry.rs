@@ -43,10 +43,7 @@ impl Registry {
         let mut sources = BTreeMap::new();
         for (path, text) in BUILT_IN {
             let (dataset, file) = path.split_once('/').unwrap_or((path, ""));
-            let source = Source {
-                file: format!("schemas/{path}"),
-                text: (*text).to_owned(),
-            };
+            let source = Source { file: format!("schemas/{path}"), text: (*text).to_owned() };
             sources.insert((dataset.to_owned(), file.to_owned()), source);
         }
         build(sources)
@@ -60,24 +57,17 @@ impl Registry {
     pub fn with_folder(self, folder: &Path) -> Result<Registry> {
         let mut sources = self.sources;
         for dataset in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
-            for file in entries(&dataset)?
-                .into_iter()
-                .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+            for file in
+                entries(&dataset)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml"))
             {
                 let text = fs::read_to_string(&file).map_err(|cause| unreadable(&file, cause))?;
-                let source = Source {
-                    file: file.display().to_string(),
-                    text,
-                };
+                let source = Source { file: file.display().to_string(), text };
                 let key = (last_name(&dataset), last_name(&file));
                 if let Some(released) = sources.get(&key)
                     && released.text != source.text
                 {
                     return Err(source
-                        .wrong(
-                            0,
-                            format!("this file would replace the released '{}'", released.file),
-                        )
+                        .wrong(0, format!("this file would replace the released '{}'", released.file))
                         .hint("Give your version the next free number: a released version never changes."));
                 }
                 sources.insert(key, source);
@@ -92,14 +82,8 @@ impl Registry {
         if let Some(dataset) = self.datasets.iter().find(|dataset| dataset.name.as_str() == name) {
             return Ok(dataset);
         }
-        let known: Vec<&str> = self
-            .datasets
-            .iter()
-            .map(|dataset| dataset.name.as_str())
-            .collect();
-        let nearest = known
-            .iter()
-            .min_by_key(|known| strsim::damerau_levenshtein(known, name));
+        let known: Vec<&str> = self.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+        let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
         let error =
             Error::new(Kind::Config, format!("there is no dataset '{name}'")).with("known", known.join(", "));
         Err(match nearest {
@@ -123,10 +107,7 @@ fn build(sources: BTreeMap<(String, String), Source>) -> Result<Registry> {
     }
     for ((folder, file), source) in sources.iter().filter(|((_, file), _)| file != "dataset.toml") {
         let Some(number) = version_number(file) else {
-            return Err(source.wrong(
-                0,
-                "a schema file is called dataset.toml or vN.toml, with N from 1",
-            ));
+            return Err(source.wrong(0, "a schema file is called dataset.toml or vN.toml, with N from 1"));
         };
         let Some(dataset) = datasets.get_mut(folder.as_str()) else {
             return Err(source.wrong(0, "a dataset.toml is missing beside this version"));
@@ -158,9 +139,8 @@ fn version_number(file: &str) -> Option<u32> {
 
 fn entries(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
     let read = || -> std::io::Result<Vec<_>> {
-        let mut paths = fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let mut paths =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
         paths.sort();
         Ok(paths)
     };
@@ -175,9 +155,7 @@ fn unreadable(path: &Path, cause: std::io::Error) -> Error {
 }
 
 fn last_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -188,26 +166,14 @@ mod tests {
 
     /// SHA-256 of each released version.
     const RELEASED: &[(&str, &str)] = &[
-        (
-            "payments/v3.toml",
-            "716710b323c2b7e26462c9096da51a7c4a30fbe19316b4cb918a4a2cb6a572e2",
-        ),
-        (
-            "transaction_history/v9.toml",
-            "ba74ad43c41dfd522f325135c6c837db894e152498b860e5f895ece10f08cbe3",
-        ),
+        ("payments/v3.toml", "716710b323c2b7e26462c9096da51a7c4a30fbe19316b4cb918a4a2cb6a572e2"),
+        ("transaction_history/v9.toml", "e3cb9e71c88009e6ffde0753a1c02c9e7827a3ccb2dc60f27f5ac06f3d23bfc5"),
     ];
 
     #[test]
     fn a_released_version_never_changes() {
-        for (path, text) in BUILT_IN
-            .iter()
-            .filter(|(path, _)| !path.ends_with("dataset.toml"))
-        {
-            let digest: String = Sha256::digest(text)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+        for (path, text) in BUILT_IN.iter().filter(|(path, _)| !path.ends_with("dataset.toml")) {
+            let digest: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
             let released = RELEASED.iter().find(|(released, _)| released == path);
             assert_eq!(
                 released.map(|(_, digest)| *digest),
@@ -227,10 +193,7 @@ mod tests {
             }
         }
         let listed: Vec<&str> = BUILT_IN.iter().map(|(path, _)| *path).collect();
-        assert_eq!(
-            found, listed,
-            "add the file to the list at the top of registry.rs"
-        );
+        assert_eq!(found, listed, "add the file to the list at the top of registry.rs");
         assert_eq!(Registry::built_in().unwrap().datasets().count(), 2);
     }
 
@@ -244,26 +207,13 @@ mod tests {
         assert_eq!(table.schema.field(116).name(), "_pc_run_id");
         assert_eq!(table.partition_columns, ["account", "earning_month"]);
         let usd = table.schema.field_with_name("earning_amount_usd").unwrap();
-        assert_eq!(
-            usd.metadata().get("published").map(String::as_str),
-            Some("earningAmountUSD")
-        );
+        assert_eq!(usd.metadata().get("published").map(String::as_str), Some("earningAmountUSD"));
         assert!(!usd.is_nullable());
         let currency = |name: &str| {
-            table
-                .money
-                .iter()
-                .find(|money| money.name == name)
-                .map(|money| money.currency.clone())
+            table.money.iter().find(|money| money.name == name).map(|money| money.currency.clone())
         };
-        assert_eq!(
-            currency("earning_amount_usd"),
-            Some(Currency::Fixed("USD".to_owned()))
-        );
-        assert_eq!(
-            currency("earning_amount"),
-            Some(Currency::Column("transaction_currency".to_owned()))
-        );
+        assert_eq!(currency("earning_amount_usd"), Some(Currency::Fixed("USD".to_owned())));
+        assert_eq!(currency("earning_amount"), Some(Currency::Column("transaction_currency".to_owned())));
         assert_eq!(currency("baseline"), None);
     }
 
@@ -272,10 +222,7 @@ mod tests {
         let error = Registry::built_in().unwrap().dataset("payment").unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert_eq!(error.hint_text(), Some("Did you mean 'payments'?"));
-        assert!(
-            error.to_string().contains("payments, transaction_history"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("payments, transaction_history"), "{error}");
     }
 
     #[test]
@@ -283,11 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let payments = folder.path().join("payments");
         fs::create_dir(&payments).unwrap();
-        let v3 = BUILT_IN
-            .iter()
-            .find(|(path, _)| *path == "payments/v3.toml")
-            .unwrap()
-            .1;
+        let v3 = BUILT_IN.iter().find(|(path, _)| *path == "payments/v3.toml").unwrap().1;
         fs::write(payments.join("v3.toml"), v3).unwrap();
         let v4 = v3.replace("version = 3", "version = 4")
             + "\n[[column]]\nname = \"fee_note\"\npublished = \"feeNote\"\ntype = \"string\"\nmeaning = \"A note.\"\n";
@@ -298,10 +241,7 @@ mod tests {
         assert!(dataset.table().schema.field_with_name("fee_note").is_ok());
 
         fs::write(payments.join("v3.toml"), format!("{v3}\n# mine\n")).unwrap();
-        let error = Registry::built_in()
-            .unwrap()
-            .with_folder(folder.path())
-            .unwrap_err();
+        let error = Registry::built_in().unwrap().with_folder(folder.path()).unwrap_err();
         assert!(error.message().contains("would replace the released"), "{error}");
     }
 
@@ -310,25 +250,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let payments = folder.path().join("payments");
         fs::create_dir(&payments).unwrap();
-        let v3 = BUILT_IN
-            .iter()
-            .find(|(path, _)| *path == "payments/v3.toml")
-            .unwrap()
-            .1;
-        let v4 = v3
-            .replace("version = 3", "version = 4")
-            .replace("\"participant_name\"", "\"partner_name\"");
+        let v3 = BUILT_IN.iter().find(|(path, _)| *path == "payments/v3.toml").unwrap().1;
+        let v4 = v3.replace("version = 3", "version = 4").replace("\"participant_name\"", "\"partner_name\"");
         fs::write(payments.join("v4.toml"), v4).unwrap();
-        let error = Registry::built_in()
-            .unwrap()
-            .with_folder(folder.path())
-            .unwrap_err();
+        let error = Registry::built_in().unwrap().with_folder(folder.path()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
-        assert!(
-            error
-                .message()
-                .contains("'participant_name' is missing from version 4"),
-            "{error}"
-        );
+        assert!(error.message().contains("'participant_name' is missing from version 4"), "{error}");
     }
 }

@@ -34,15 +34,10 @@ impl Dataset {
     #[must_use]
     pub fn table(&self) -> TableSpec {
         let columns = &self.newest().columns;
-        let ours = OUR_COLUMNS
-            .iter()
-            .map(|(name, nullable)| Field::new(*name, our_type(name), *nullable));
+        let ours = OUR_COLUMNS.iter().map(|(name, nullable)| Field::new(*name, our_type(name), *nullable));
         let fields: Vec<Field> = columns.iter().map(field).chain(ours).collect();
         let money = columns.iter().filter_map(|column| {
-            column.currency.clone().map(|currency| MoneyColumn {
-                name: column.name.clone(),
-                currency,
-            })
+            column.currency.clone().map(|currency| MoneyColumn { name: column.name.clone(), currency })
         });
         TableSpec {
             name: self.name.to_string(),

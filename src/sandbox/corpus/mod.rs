@@ -43,6 +43,18 @@ pub struct Corpus {
     /// Days since 1970-01-01.
     as_of: i32,
     reach: Window,
+    /// Exchange rates of the months from `rates_from` on.
+    rates: Vec<MonthRates>,
+    rates_from: Month,
+}
+
+/// The exchange rates of one month, by indexes into `CURRENCIES`.
+#[derive(Debug, Clone, Copy)]
+struct MonthRates {
+    /// USD for 1 of a currency, in 10⁻¹².
+    usd: [u64; CURRENCIES.len()],
+    /// What a payment gives for 1 of the first in the second, in 10⁻⁶.
+    payment: [[i128; CURRENCIES.len()]; CURRENCIES.len()],
 }
 
 /// A month of the corpus with what all its rows share.
@@ -62,7 +74,11 @@ impl Corpus {
     pub fn new(seed: u64, rows_per_month: u32, months: u32, as_of: Date) -> Self {
         let last = Month::of(as_of);
         let first = last.plus(1 - months.clamp(1, REACH_MONTHS) as i32);
-        Corpus { seed, rows_per_month, as_of: calendar::day_of(as_of), reach: Window::new(first, last) }
+        let rates_from = first.plus(-PAID_LATER_MONTHS);
+        let months = Window::new(rates_from, last.plus(PAID_LATER_MONTHS)).months();
+        let rates = months.map(|month| MonthRates::new(seed, month)).collect();
+        let reach = Window::new(first, last);
+        Corpus { seed, rows_per_month, as_of: calendar::day_of(as_of), reach, rates, rates_from }
     }
 
     /// The earning months that an export without a filter holds.
@@ -87,37 +103,49 @@ impl Corpus {
     pub fn month(&self, month: Month) -> CorpusMonth {
         let first_day = day_in(month, 1);
         let days = day_in(month.plus(1), 1) - first_day;
-        CorpusMonth { month, first_day, days, rates: self.rates(month) }
+        CorpusMonth { month, first_day, days, rates: self.rates(month).usd }
     }
 
-    /// Rates are set once a month and stay within 5 % of their middle.
-    fn rates(&self, month: Month) -> [u64; CURRENCIES.len()] {
-        std::array::from_fn(|currency| {
-            let middle = CURRENCIES[currency].usd;
-            if currency == money::USD {
-                return middle;
-            }
-            let mut dice = Dice::new(self.seed, Purpose::Rate, month_key(month) * 16 + currency as u64);
-            middle - middle / 20 + dice.throw() % (middle / 10)
-        })
+    /// The rates of a month from which, or in which, something is paid within the reach.
+    fn rates(&self, month: Month) -> &MonthRates {
+        let months = |month: Month| month.year() * 12 + i32::from(month.number());
+        &self.rates[(months(month) - months(self.rates_from)) as usize]
     }
 
     /// What a payment of this month gives for 1 of `from` in `to`, in 10⁻⁶.
     #[must_use]
     pub fn payment_rate(&self, month: Month, from: usize, to: usize) -> i128 {
-        if from == to {
-            return 1_000_000;
-        }
-        let rates = self.rates(month);
-        let middle = i128::from(rates[from]) * 1_000_000 / i128::from(rates[to]);
-        let key = month_key(month) * 256 + (from * 16 + to) as u64;
-        let spread = Dice::new(self.seed, Purpose::PaymentRate, key).throw() % 2_000;
-        middle - middle * i128::from(spread) / 1_000_000
+        self.rates(month).payment[from][to]
     }
 
     /// Every month whose earnings can be inside a payment within the reach, oldest first.
     fn paid_months(&self) -> impl Iterator<Item = Month> {
         Window::new(self.reach.first.plus(-PAID_LATER_MONTHS), self.reach.last).months()
+    }
+}
+
+impl MonthRates {
+    /// Rates are set once a month and stay within 5 % of their middle; a bank keeps up to 0.2 % for itself.
+    fn new(seed: u64, month: Month) -> Self {
+        let usd: [u64; CURRENCIES.len()] = std::array::from_fn(|currency| {
+            let middle = CURRENCIES[currency].usd;
+            if currency == money::USD {
+                return middle;
+            }
+            let mut dice = Dice::new(seed, Purpose::Rate, month_key(month) * 16 + currency as u64);
+            middle - middle / 20 + dice.throw() % (middle / 10)
+        });
+        let between = |from: usize, to: usize| {
+            if from == to {
+                return 1_000_000;
+            }
+            let middle = i128::from(usd[from]) * 1_000_000 / i128::from(usd[to]);
+            let key = month_key(month) * 256 + (from * 16 + to) as u64;
+            let kept = Dice::new(seed, Purpose::PaymentRate, key).throw() % 2_000;
+            middle - middle * i128::from(kept) / 1_000_000
+        };
+        let payment = std::array::from_fn(|from| std::array::from_fn(|to| between(from, to)));
+        MonthRates { usd, payment }
     }
 }
 

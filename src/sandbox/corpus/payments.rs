@@ -234,7 +234,7 @@ impl Corpus {
         // Paid like a rebate order, by a payment of its own that no bank returns.
         let order = Order::new(month, participant, OrderType::CoOp);
         let stage = order.claim_stage(self.seed, self.as_of)?;
-        let usd = i128::from(to_usd(amount as i64, self.rates(month)[earned_in]));
+        let usd = i128::from(to_usd(amount as i64, self.rates(month).usd[earned_in]));
         let group = Group { rows: 1, earned: amount, usd, ..Group::default() };
         let mut row = self.payment(order, participant, programme, earned_in, &group);
         row.withheld_tax = 0;

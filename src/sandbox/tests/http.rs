@@ -241,6 +241,24 @@ async fn sign_in_answers_as_entra_does() {
 }
 
 #[tokio::test]
+async fn a_device_code_brings_a_token_that_can_be_refreshed() {
+    let site = Site::open(&tiny()).await;
+    let scope = format!("{RESOURCE}/.default offline_access");
+    let begin = [("client_id", CLIENT_ID), ("scope", scope.as_str())];
+    let code = site.token("oauth2/v2.0/devicecode", &begin).await["device_code"].as_str().unwrap().to_owned();
+    let grant = "urn:ietf:params:oauth:grant-type:device_code";
+    let poll = [&begin[..], &[("grant_type", grant), ("device_code", &code)]].concat();
+    assert_eq!(site.token("oauth2/v2.0/token", &poll).await["error"], "authorization_pending");
+    site.pass(2_000);
+    let reply = site.token("oauth2/v2.0/token", &poll).await;
+    let refresh = reply["refresh_token"].as_str().unwrap();
+    let again = [&begin[..], &[("grant_type", "refresh_token"), ("refresh_token", refresh)]].concat();
+    let token = site.token("oauth2/v2.0/token", &again).await["access_token"].as_str().unwrap().to_owned();
+    let site = Site { token, ..site };
+    site.post("payments").await;
+}
+
+#[tokio::test]
 async fn bad_requests_are_refused_by_name() {
     let site = Site::open(&tiny()).await;
     for (path, status, named) in [
