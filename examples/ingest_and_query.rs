@@ -52,7 +52,8 @@ async fn main() -> payoutlake::error::Result<()> {
     print_rows(Format::Table, answer.schema, answer.rows, Answer::failed).await?;
 
     // The same rows as Arrow batches, for a program of your own.
-    let batches: Vec<_> = query.run("SELECT * FROM payments").await?.rows.try_collect().await.map_err(Answer::failed)?;
+    let batches: Vec<_> =
+        query.run("SELECT * FROM payments").await?.rows.try_collect().await.map_err(Answer::failed)?;
     assert_eq!(batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 3);
     Ok(())
 }

@@ -17,8 +17,13 @@ pub(super) fn auth(section: &AuthSection, environment: &Environment) -> Result<A
         match in_file {
             Some(text) => environment.expand(&key, text),
             None => Err(Error::new(Kind::Config, format!("`{key}` is missing"))
-                .with("looked for", format!("the environment variable {variable}, then `{key}` in the pipeline file"))
-                .hint(format!("set {variable}, or write {key} = \"${{env:{variable}}}\" in the pipeline file"))),
+                .with(
+                    "looked for",
+                    format!("the environment variable {variable}, then `{key}` in the pipeline file"),
+                )
+                .hint(format!(
+                    "set {variable}, or write {key} = \"${{env:{variable}}}\" in the pipeline file"
+                ))),
         }
     };
     let tenant = value("tenant", "PARTNER_CENTER_TENANT_ID", &section.tenant)?;
@@ -33,7 +38,11 @@ pub(super) fn auth(section: &AuthSection, environment: &Environment) -> Result<A
         AuthKind::ClientSecret => Auth::ClientSecret {
             tenant,
             client_id,
-            client_secret: Secret::new(value("client_secret", "PARTNER_CENTER_CLIENT_SECRET", &section.client_secret)?),
+            client_secret: Secret::new(value(
+                "client_secret",
+                "PARTNER_CENTER_CLIENT_SECRET",
+                &section.client_secret,
+            )?),
         },
     })
 }

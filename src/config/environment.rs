@@ -13,7 +13,8 @@ impl Environment {
     /// The variables of this process. Those that are not Unicode are left out.
     #[must_use]
     pub fn of_process() -> Self {
-        let unicode = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let unicode = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
         Environment(unicode.collect())
     }
 

@@ -129,9 +129,12 @@ impl PipelineFile {
     pub fn parse(text: &str, path: &Path) -> Result<PipelineFile> {
         let file: PipelineFile = toml::from_str(text).map_err(|cause| wrong(text, path, &cause))?;
         if file.version != VERSION {
-            return Err(Error::new(Kind::Config, format!("pipeline file version {} is not known", file.version))
-                .with("file", path.display())
-                .hint(format!("this build reads `version = {VERSION}`; update payoutlake for a newer one")));
+            return Err(Error::new(
+                Kind::Config,
+                format!("pipeline file version {} is not known", file.version),
+            )
+            .with("file", path.display())
+            .hint(format!("this build reads `version = {VERSION}`; update payoutlake for a newer one")));
         }
         Ok(file)
     }

@@ -12,9 +12,9 @@ pub(super) fn suggestion(message: &str) -> Option<String> {
     }
     let wrong = quoted.next()?;
     let known: Vec<&str> = quoted.collect();
-    let nearest = known.iter().max_by(|a, b| {
-        strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b))
-    })?;
+    let nearest = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)))?;
     Some(format!("did you mean `{nearest}`? known here: {}", known.join(", ")))
 }
 

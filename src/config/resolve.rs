@@ -93,7 +93,11 @@ pub fn run_plan(
 
 /// # Errors
 /// [`Kind::Usage`] for a flag that is wrong.
-pub fn ingest_plan(flags: IngestFlags, environment: &Environment, clock: fn() -> Timestamp) -> Result<Ingest> {
+pub fn ingest_plan(
+    flags: IngestFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<Ingest> {
     let registry = Registry::built_in()?;
     let dataset = registry.dataset(&flags.dataset)?.clone();
     let settings = Settings {
@@ -155,8 +159,11 @@ fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) 
     let plan = |section: &super::DatasetSection| {
         let dataset = registry.dataset(&section.name)?.clone();
         let Some(api) = &dataset.api else {
-            return Err(Error::new(Kind::Config, format!("the API does not offer the dataset '{}'", section.name))
-                .hint("download it in the portal and use `payoutlake ingest`"));
+            return Err(Error::new(
+                Kind::Config,
+                format!("the API does not offer the dataset '{}'", section.name),
+            )
+            .hint("download it in the portal and use `payoutlake ingest`"));
         };
         let windows = match api.windowed {
             true => windows::windows(today, section.months, section.months_per_export),
@@ -212,4 +219,3 @@ fn with_mutation(mut options: crate::load::Options, environment: &Environment) -
 fn with_mutation(options: crate::load::Options, _environment: &Environment) -> crate::load::Options {
     options
 }
-

@@ -22,27 +22,14 @@ pub(super) fn open(mut file: BufReader<File>, name: &str, options: &Options) -> 
     let mut archive = ZipArchive::new(file).map_err(|error| zip_error(error, name))?;
     check_count(archive.len() as u64, name, options)?;
     for index in 0..archive.len() {
-        let entry = archive
-            .by_index_data(index)
-            .map_err(|error| zip_error(error, name))?;
+        let entry = archive.by_index_data(index).map_err(|error| zip_error(error, name))?;
         check_entry(&entry, name)?;
     }
     if archive.has_duplicate_names() {
-        return Err(refusal(
-            "two entries of the zip archive have the same name",
-            name,
-            DOWNLOAD_AGAIN,
-        ));
+        return Err(refusal("two entries of the zip archive have the same name", name, DOWNLOAD_AGAIN));
     }
-    if archive
-        .has_overlapping_entries()
-        .map_err(|error| zip_error(error, name))?
-    {
-        return Err(refusal(
-            "entries of the zip archive overlap, like a zip bomb",
-            name,
-            DOWNLOAD_AGAIN,
-        ));
+    if archive.has_overlapping_entries().map_err(|error| zip_error(error, name))? {
+        return Err(refusal("entries of the zip archive overlap, like a zip bomb", name, DOWNLOAD_AGAIN));
     }
     Ok(archive)
 }
@@ -58,50 +45,31 @@ pub(super) fn entry_name(archive: &str, entry: &ZipFileEntry<'_>) -> String {
 }
 
 fn inner_name<'e>(entry: &'e ZipFileEntry<'_>) -> Cow<'e, str> {
-    entry
-        .name()
-        .unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()))
+    entry.name().unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()))
 }
 
 fn check_count(entries: u64, name: &str, options: &Options) -> Result<()> {
     if entries <= options.max_entries {
         return Ok(());
     }
-    let message = format!(
-        "the zip archive has {entries} entries, more than {}",
-        options.max_entries
-    );
-    Err(refusal(
-        &message,
-        name,
-        "If the file is genuine, raise max_entries; otherwise download it again.",
-    ))
+    let message = format!("the zip archive has {entries} entries, more than {}", options.max_entries);
+    Err(refusal(&message, name, "If the file is genuine, raise max_entries; otherwise download it again."))
 }
 
 fn check_entry(entry: &ZipFileEntry<'_>, archive: &str) -> Result<()> {
     let raw = entry.name_raw();
     if raw == b"[Content_Types].xml" {
         let message = "the file is an Office document (xlsx) and not delimited text";
-        return Err(refusal(
-            message,
-            archive,
-            "Save the sheet as CSV UTF-8 and load that file.",
-        ));
+        return Err(refusal(message, archive, "Save the sheet as CSV UTF-8 and load that file."));
     }
     if !is_safe_name(&inner_name(entry)) || !is_safe_name(&String::from_utf8_lossy(raw)) {
         let message = "an entry of the zip archive has a name that no export has";
-        return Err(
-            refusal(message, archive, "Look into the archive before you load it.")
-                .with("entry", raw.escape_ascii()),
-        );
+        return Err(refusal(message, archive, "Look into the archive before you load it.")
+            .with("entry", raw.escape_ascii()));
     }
     let name = entry_name(archive, entry);
     if entry.is_dir() && entry.size() > 0 {
-        return Err(refusal(
-            "a folder in the zip archive has contents of its own",
-            &name,
-            DOWNLOAD_AGAIN,
-        ));
+        return Err(refusal("a folder in the zip archive has contents of its own", &name, DOWNLOAD_AGAIN));
     }
     if !is_file(entry) {
         return Ok(());
@@ -114,21 +82,13 @@ fn check_entry(entry: &ZipFileEntry<'_>, archive: &str) -> Result<()> {
         ));
     }
     if entry.is_symlink() {
-        return Err(refusal(
-            "the zip entry is a symbolic link",
-            &name,
-            "Load the file that it points to.",
-        ));
+        return Err(refusal("the zip entry is a symbolic link", &name, "Load the file that it points to."));
     }
     match entry.compression() {
         CompressionMethod::Stored | CompressionMethod::Deflated => Ok(()),
         other => {
             let message = format!("the zip entry is compressed by a method that is not supported ({other})");
-            Err(refusal(
-                &message,
-                &name,
-                "Unpack it and load the text file, or pack it again with deflate.",
-            ))
+            Err(refusal(&message, &name, "Unpack it and load the text file, or pack it again with deflate."))
         }
     }
 }
@@ -184,20 +144,12 @@ fn declared_entries(file: &mut (impl Read + Seek)) -> io::Result<Option<u64>> {
 /// An error of a read: of the disk when the system says so, otherwise of the bytes.
 pub(super) fn read_error(error: io::Error, file: &str) -> Error {
     if error.raw_os_error().is_some() {
-        return Error::new(
-            Kind::Destination,
-            "the downloaded file cannot be read from the local disk",
-        )
-        .with("file", file)
-        .hint("Check the disk and the rights to the spool folder, then run again.")
-        .caused_by(error);
+        return Error::new(Kind::Destination, "the downloaded file cannot be read from the local disk")
+            .with("file", file)
+            .hint("Check the disk and the rights to the spool folder, then run again.")
+            .caused_by(error);
     }
-    refusal(
-        "the compressed file is damaged or cut short",
-        file,
-        DOWNLOAD_AGAIN,
-    )
-    .caused_by(error)
+    refusal("the compressed file is damaged or cut short", file, DOWNLOAD_AGAIN).caused_by(error)
 }
 
 pub(super) fn zip_error(error: ZipError, file: &str) -> Error {
@@ -208,9 +160,7 @@ pub(super) fn zip_error(error: ZipError, file: &str) -> Error {
 }
 
 fn refusal(message: &str, file: &str, next_step: &str) -> Error {
-    Error::new(Kind::Contract, message)
-        .with("file", file)
-        .hint(next_step)
+    Error::new(Kind::Contract, message).with("file", file).hint(next_step)
 }
 
 #[cfg(test)]
@@ -219,20 +169,12 @@ mod tests {
 
     #[test]
     fn names_that_leave_the_archive_are_unsafe() {
-        let unsafe_names = [
-            "", "/a.csv", "../a", "x/../a", "..", "x/..", "a\\b", "C:a.csv", "a\0", "a\nb", "a\u{85}",
-        ];
+        let unsafe_names =
+            ["", "/a.csv", "../a", "x/../a", "..", "x/..", "a\\b", "C:a.csv", "a\0", "a\nb", "a\u{85}"];
         for name in unsafe_names {
             assert!(!is_safe_name(name), "{name:?}");
         }
-        for name in [
-            "a.csv",
-            "x/a.csv",
-            "2026-09..1.csv",
-            "x/",
-            "Année.csv",
-            "12:30.csv",
-        ] {
+        for name in ["a.csv", "x/a.csv", "2026-09..1.csv", "x/", "Année.csv", "12:30.csv"] {
             assert!(is_safe_name(name), "{name:?}");
         }
     }

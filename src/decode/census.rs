@@ -42,13 +42,7 @@ enum Place {
 
 impl Counter {
     pub(super) fn new(delimiter: u8) -> Self {
-        Counter {
-            delimiter,
-            place: Place::Outside,
-            open: false,
-            after_delimiter: false,
-            ended_records: 0,
-        }
+        Counter { delimiter, place: Place::Outside, open: false, after_delimiter: false, ended_records: 0 }
     }
 
     pub(super) fn delimiter(&self) -> u8 {
@@ -148,11 +142,7 @@ mod tests {
         for (text, records, in_quotes) in cases {
             for piece in 1..=text.len().max(1) {
                 let text_shown = text.escape_ascii();
-                assert_eq!(
-                    count(text, piece),
-                    (records, in_quotes),
-                    "{text_shown} in pieces of {piece}"
-                );
+                assert_eq!(count(text, piece), (records, in_quotes), "{text_shown} in pieces of {piece}");
             }
         }
     }

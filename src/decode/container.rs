@@ -38,10 +38,7 @@ pub struct Decoder {
 enum Source {
     Plain(Option<File>),
     Gzip(Option<File>),
-    Zip {
-        archive: Box<Archive>,
-        next_entry: usize,
-    },
+    Zip { archive: Box<Archive>, next_entry: usize },
 }
 
 impl Decoder {
@@ -61,18 +58,10 @@ impl Decoder {
             Container::Gzip => Source::Gzip(Some(file)),
             Container::Zip => {
                 let file = BufReader::with_capacity(DISK_BUFFER_BYTES, file);
-                Source::Zip {
-                    archive: Box::new(archive::open(file, name, options)?),
-                    next_entry: 0,
-                }
+                Source::Zip { archive: Box::new(archive::open(file, name, options)?), next_entry: 0 }
             }
         };
-        Ok(Decoder {
-            name: name.to_owned(),
-            options: options.clone(),
-            source,
-            expanded_bytes: 0,
-        })
+        Ok(Decoder { name: name.to_owned(), options: options.clone(), source, expanded_bytes: 0 })
     }
 
     /// What the file is packed in, by its bytes.
@@ -93,11 +82,8 @@ impl Decoder {
     /// cannot be read.
     pub fn next_file(&mut self) -> Result<Option<TextFile<'_>>> {
         let mut name = self.name.clone();
-        let mut growth = Growth {
-            total_bytes: &mut self.expanded_bytes,
-            file_bytes: 0,
-            compressed_bytes: None,
-        };
+        let mut growth =
+            Growth { total_bytes: &mut self.expanded_bytes, file_bytes: 0, compressed_bytes: None };
         let mut declared_bytes = None;
         let reader: Box<dyn Read + Send + '_> = match &mut self.source {
             Source::Plain(file) => {
@@ -108,10 +94,7 @@ impl Decoder {
                 let Some(file) = file.take() else { return Ok(None) };
                 let metadata = file.metadata().map_err(|error| read_error(error, &name))?;
                 growth.compressed_bytes = Some(metadata.len());
-                Box::new(MultiGzDecoder::new(BufReader::with_capacity(
-                    DISK_BUFFER_BYTES,
-                    file,
-                )))
+                Box::new(MultiGzDecoder::new(BufReader::with_capacity(DISK_BUFFER_BYTES, file)))
             }
             Source::Zip { archive, next_entry } => {
                 let Some(index) = next_file_entry(archive, next_entry) else {
@@ -124,16 +107,7 @@ impl Decoder {
                 Box::new(entry)
             }
         };
-        TextFile::open(
-            name,
-            Input {
-                reader,
-                growth,
-                declared_bytes,
-            },
-            &self.options,
-        )
-        .map(Some)
+        TextFile::open(name, Input { reader, growth, declared_bytes }, &self.options).map(Some)
     }
 }
 
@@ -142,10 +116,7 @@ fn next_file_entry(archive: &Archive, next_entry: &mut usize) -> Option<usize> {
     while *next_entry < archive.len() {
         let index = *next_entry;
         *next_entry += 1;
-        if archive
-            .by_index_data(index)
-            .is_ok_and(|entry| archive::is_file(&entry))
-        {
+        if archive.by_index_data(index).is_ok_and(|entry| archive::is_file(&entry)) {
             return Some(index);
         }
     }

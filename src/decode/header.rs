@@ -39,39 +39,18 @@ pub(super) fn find(beginning: &[u8], max_preamble: usize) -> Layout {
             continue;
         };
         let cells = shapes[index].cells;
-        let as_wide = shapes[index..]
-            .iter()
-            .filter(|shape| shape.cells == cells)
-            .count();
+        let as_wide = shapes[index..].iter().filter(|shape| shape.cells == cells).count();
         let score = (named.is_some(), cells * as_wide);
         if best.is_none_or(|(highest, _)| score > highest) {
-            best = Some((
-                score,
-                Layout {
-                    delimiter,
-                    preamble_records: index,
-                },
-            ));
+            best = Some((score, Layout { delimiter, preamble_records: index }));
         }
     }
-    best.map_or(
-        Layout {
-            delimiter: DELIMITERS[0],
-            preamble_records: 0,
-        },
-        |(_, layout)| layout,
-    )
+    best.map_or(Layout { delimiter: DELIMITERS[0], preamble_records: 0 }, |(_, layout)| layout)
 }
 
 fn named_header(shapes: &[Shape]) -> Option<usize> {
-    let widest = shapes
-        .iter()
-        .filter(|shape| shape.reads_like_names)
-        .map(|shape| shape.cells)
-        .max()?;
-    let found = shapes
-        .iter()
-        .position(|shape| shape.reads_like_names && shape.cells * 2 > widest);
+    let widest = shapes.iter().filter(|shape| shape.reads_like_names).map(|shape| shape.cells).max()?;
+    let found = shapes.iter().position(|shape| shape.reads_like_names && shape.cells * 2 > widest);
     found.filter(|_| widest > 1)
 }
 
@@ -113,17 +92,11 @@ fn shape(data: &[u8], ends: &[usize]) -> Shape {
         said += usize::from(!cell.is_empty());
         names &= cell.len() <= MAX_NAME_BYTES && !begins_like_a_number(cell);
     }
-    Shape {
-        cells: ends.len(),
-        reads_like_names: names && said * 2 > ends.len(),
-    }
+    Shape { cells: ends.len(), reads_like_names: names && said * 2 > ends.len() }
 }
 
 fn begins_like_a_number(cell: &[u8]) -> bool {
-    let unsigned = cell
-        .strip_prefix(b"-")
-        .or(cell.strip_prefix(b"+"))
-        .unwrap_or(cell);
+    let unsigned = cell.strip_prefix(b"-").or(cell.strip_prefix(b"+")).unwrap_or(cell);
     unsigned.first().is_some_and(u8::is_ascii_digit)
 }
 
@@ -150,22 +123,10 @@ mod tests {
             ("earningId\tamount\n1\t2,5\n", b'\t', 0),
             ("earningId;amount\n1;2,5\n", b';', 0),
             // Titles, also with delimiters of their own, and blank lines between.
-            (
-                "Transaction history\n\nearningId,amount,currency\n1,2,USD\n",
-                b',',
-                1,
-            ),
-            (
-                "Report,Contoso\nBy,me; you; them\n\nid,amount,currency,name,day\n1,2,USD,x,y\n",
-                b',',
-                2,
-            ),
+            ("Transaction history\n\nearningId,amount,currency\n1,2,USD\n", b',', 1),
+            ("Report,Contoso\nBy,me; you; them\n\nid,amount,currency,name,day\n1,2,USD,x,y\n", b',', 2),
             // A spreadsheet pads titles to the width of the table.
-            (
-                "Transaction history,,,,\nid,amount,currency,name,day\n1,2,USD,x,y\n",
-                b',',
-                1,
-            ),
+            ("Transaction history,,,,\nid,amount,currency,name,day\n1,2,USD,x,y\n", b',', 1),
             ("Created,2026-09-01\nid,amount,currency\n1,2,USD\n", b',', 1),
             // The first row is ragged.
             ("id,amount,currency\n1,2\n1,2,USD\n", b',', 0),
@@ -181,14 +142,7 @@ mod tests {
             ("name,city\nContoso,Oslo\n", b',', 0),
         ];
         for (text, delimiter, preamble_records) in cases {
-            assert_eq!(
-                find(text.as_bytes(), 20),
-                Layout {
-                    delimiter,
-                    preamble_records
-                },
-                "{text:?}"
-            );
+            assert_eq!(find(text.as_bytes(), 20), Layout { delimiter, preamble_records }, "{text:?}");
         }
         assert_eq!(find(b"a\nb\nc\nid,name\n", 2).preamble_records, 0);
         assert_eq!(find(b"a\nb\nc\nid,name\n", 3).preamble_records, 3);

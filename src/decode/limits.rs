@@ -59,10 +59,7 @@ impl Growth<'_> {
         self.file_bytes += bytes as u64;
         *self.total_bytes += bytes as u64;
         if *self.total_bytes > options.max_expanded_bytes {
-            let message = format!(
-                "the file holds more than {} bytes of text",
-                options.max_expanded_bytes
-            );
+            let message = format!("the file holds more than {} bytes of text", options.max_expanded_bytes);
             return Err(Error::new(Kind::Contract, message)
                 .with("file", file)
                 .hint("If the file is genuine, raise max_expanded_bytes; otherwise download it again."));
@@ -90,13 +87,7 @@ mod tests {
     #[test]
     fn unknown_options_are_refused_and_missing_ones_have_defaults() {
         let options: Options = serde_json::from_str(r#"{"max_ratio": 7}"#).unwrap();
-        assert_eq!(
-            options,
-            Options {
-                max_ratio: 7,
-                ..Options::default()
-            }
-        );
+        assert_eq!(options, Options { max_ratio: 7, ..Options::default() });
         assert!(serde_json::from_str::<Options>(r#"{"max_ration": 7}"#).is_err());
     }
 }

@@ -9,10 +9,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new() -> Self {
-        Lines {
-            line: 1,
-            after_cr: false,
-        }
+        Lines { line: 1, after_cr: false }
     }
 
     /// 1-based.
@@ -25,11 +22,7 @@ impl Lines {
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         let Some(&last) = bytes.last() else { return };
         for at in memchr::memchr2_iter(b'\n', b'\r', bytes) {
-            let after_cr = if at == 0 {
-                self.after_cr
-            } else {
-                bytes[at - 1] == b'\r'
-            };
+            let after_cr = if at == 0 { self.after_cr } else { bytes[at - 1] == b'\r' };
             // The LF of a CRLF belongs to the line end that its CR has counted.
             if bytes[at] == b'\r' || !after_cr {
                 self.line += 1;

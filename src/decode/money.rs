@@ -294,7 +294,8 @@ mod tests {
             counter.finish();
             let (sums, unreadable) = counter.sums();
             assert_eq!(unreadable, 2, "the same bad cell counts for each column that reads it");
-            let sum = |column: &str, currency: &str| sums.get(&(column.to_owned(), currency.to_owned())).copied();
+            let sum =
+                |column: &str, currency: &str| sums.get(&(column.to_owned(), currency.to_owned())).copied();
             assert_eq!(sum("earned", "EUR"), Some(10_027_500_000_000));
             assert_eq!(sum("earned", "USD"), Some(-30_000_000_000));
             assert_eq!(sum("usd", "USD"), Some(9_997_500_000_000));

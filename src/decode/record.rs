@@ -25,14 +25,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(delimiter: u8) -> Self {
         let reader = header::reader(delimiter);
-        Record {
-            reader,
-            data: vec![0; 16 << 10],
-            ends: vec![0; 256],
-            bytes: 0,
-            cells: 0,
-            text_bytes: 0,
-        }
+        Record { reader, data: vec![0; 16 << 10], ends: vec![0; 256], bytes: 0, cells: 0, text_bytes: 0 }
     }
 
     pub(super) fn clear(&mut self) {
@@ -55,9 +48,7 @@ impl Record {
 
     pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends().iter().copied());
-        starts
-            .zip(self.ends())
-            .map(|(start, &end)| &self.data[start..end])
+        starts.zip(self.ends()).map(|(start, &end)| &self.data[start..end])
     }
 
     /// Reads on in `input`; an empty input is the end of the text. Returns how many bytes were used.
@@ -91,14 +82,8 @@ impl Record {
                 "Look for a quote without its partner on that line; if the file is genuine, raise max_record_bytes.",
             )
         } else if self.bytes > options.max_cell_bytes {
-            let column = self
-                .cells()
-                .position(|cell| cell.len() > options.max_cell_bytes)?
-                + 1;
-            let message = format!(
-                "cell {column} of a record has more than {} bytes",
-                options.max_cell_bytes
-            );
+            let column = self.cells().position(|cell| cell.len() > options.max_cell_bytes)? + 1;
+            let message = format!("cell {column} of a record has more than {} bytes", options.max_cell_bytes);
             (
                 message,
                 "Look for a quote without its partner on that line; if the file is genuine, raise max_cell_bytes.",

@@ -22,11 +22,7 @@ const LOOK_INSIDE: &str =
 const UNPACK: &str = "Unpack the outer archive and load the inner files one by one.";
 
 const fn foreign(begins: &'static [u8], what: &'static str, next_step: &'static str) -> Foreign {
-    Foreign {
-        begins,
-        what,
-        next_step,
-    }
+    Foreign { begins, what, next_step }
 }
 
 /// UTF-32 stands before UTF-16, whose mark begins the same.
@@ -36,11 +32,7 @@ const BINARY: [Foreign; 13] = [
     foreign(b"\xff\xfe", "UTF-16 text", SAVE_AS_UTF8),
     foreign(b"\xfe\xff", "UTF-16 text", SAVE_AS_UTF8),
     foreign(b"%PDF-", "a PDF document", EXPORT_AS_CSV),
-    foreign(
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        "an old Office document (xls)",
-        EXPORT_AS_CSV,
-    ),
+    foreign(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (xls)", EXPORT_AS_CSV),
     foreign(b"PAR1", "a Parquet file", EXPORT_AS_CSV),
     foreign(b"\x28\xb5\x2f\xfd", "a zstd archive", PACK_AS_GZIP),
     foreign(b"BZh91AY&SY", "a bzip2 archive", PACK_AS_GZIP),
@@ -84,8 +76,7 @@ pub(super) fn check_text(first: &[u8], file: &str) -> Result<()> {
     }
     let text = first.strip_prefix(UTF8_BOM).unwrap_or(first).trim_ascii_start();
     let begins = |foreign: &&Foreign| {
-        text.get(..foreign.begins.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(foreign.begins))
+        text.get(..foreign.begins.len()).is_some_and(|start| start.eq_ignore_ascii_case(foreign.begins))
     };
     match PAGES.iter().find(begins) {
         Some(found) => Err(refusal(found.what, found.next_step, file)),
@@ -94,12 +85,9 @@ pub(super) fn check_text(first: &[u8], file: &str) -> Result<()> {
 }
 
 fn refusal(what: &str, next_step: &str, file: &str) -> Error {
-    Error::new(
-        Kind::Contract,
-        format!("the file is {what} and not delimited text"),
-    )
-    .with("file", file)
-    .hint(next_step)
+    Error::new(Kind::Contract, format!("the file is {what} and not delimited text"))
+        .with("file", file)
+        .hint(next_step)
 }
 
 /// Latin text in UTF-16 has a NUL in every other byte. UTF-8 text has none at all.
@@ -107,12 +95,7 @@ fn looks_like_utf16(first: &[u8]) -> bool {
     const LOOK_AT_PAIRS: usize = 256;
     let (pairs, _) = first.as_chunks::<2>();
     let pairs = &pairs[..pairs.len().min(LOOK_AT_PAIRS)];
-    let nul_in = |side: usize| {
-        pairs
-            .iter()
-            .filter(|pair| pair[side] == 0 && pair[1 - side] != 0)
-            .count()
-    };
+    let nul_in = |side: usize| pairs.iter().filter(|pair| pair[side] == 0 && pair[1 - side] != 0).count();
     let most = nul_in(0).max(nul_in(1));
     most > 0 && most * 2 > pairs.len()
 }
@@ -158,13 +141,7 @@ mod tests {
             assert!(error.message().contains(word), "{error:?}");
             assert!(error.hint_text().is_some(), "{error:?}");
         }
-        for bytes in [
-            &b""[..],
-            b"\xef\xbb\xbf",
-            b"a,b\n1,\0\n",
-            b"BZh,PK,%PDF\n",
-            b"\"{\",b\n",
-        ] {
+        for bytes in [&b""[..], b"\xef\xbb\xbf", b"a,b\n1,\0\n", b"BZh,PK,%PDF\n", b"\"{\",b\n"] {
             assert!(check_text(bytes, "x.csv").is_ok(), "{}", bytes.escape_ascii());
         }
     }

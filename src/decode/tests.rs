@@ -33,13 +33,7 @@ fn see(mut file: TextFile<'_>) -> Result<Seen> {
     let census = file.census();
     assert_eq!(census.records, rows.len() as u64);
     let (name, header) = (file.name().to_owned(), file.header().to_vec());
-    Ok(Seen {
-        name,
-        header,
-        header_line: file.header_line(),
-        rows,
-        census,
-    })
+    Ok(Seen { name, header, header_line: file.header_line(), rows, census })
 }
 
 /// Through a file on disk, as the pipeline does it.
@@ -67,22 +61,9 @@ fn decode_one(text: &[u8]) -> Seen {
 /// In memory, with a read buffer of any size.
 fn decode_in_pieces(text: &[u8], options: &Options, read_bytes: usize) -> Result<Seen> {
     let mut total_bytes = 0;
-    let growth = Growth {
-        total_bytes: &mut total_bytes,
-        file_bytes: 0,
-        compressed_bytes: None,
-    };
-    let input = Input {
-        reader: Box::new(Cursor::new(text)),
-        growth,
-        declared_bytes: None,
-    };
-    see(TextFile::open_in_pieces(
-        "export".to_owned(),
-        input,
-        options,
-        read_bytes,
-    )?)
+    let growth = Growth { total_bytes: &mut total_bytes, file_bytes: 0, compressed_bytes: None };
+    let input = Input { reader: Box::new(Cursor::new(text)), growth, declared_bytes: None };
+    see(TextFile::open_in_pieces("export".to_owned(), input, options, read_bytes)?)
 }
 
 fn zip_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
@@ -119,30 +100,18 @@ fn refused(result: Result<Vec<Seen>>, words: &str) -> Error {
     assert_eq!(error.kind(), Kind::Contract, "{error:?}");
     assert!(error.message().contains(words), "{error:?}");
     assert!(error.hint_text().is_some(), "{error:?}");
-    assert!(
-        fact(&error, "file").is_some_and(|file| file.starts_with("export")),
-        "{error:?}"
-    );
+    assert!(fact(&error, "file").is_some_and(|file| file.starts_with("export")), "{error:?}");
     error
 }
 
 fn fact<'e>(error: &'e Error, key: &str) -> Option<&'e str> {
-    error
-        .context()
-        .iter()
-        .find(|(found, _)| *found == key)
-        .map(|(_, value)| value.as_str())
+    error.context().iter().find(|(found, _)| *found == key).map(|(_, value)| value.as_str())
 }
 
 fn texts(seen: &Seen) -> Vec<(u64, Vec<&str>)> {
     seen.rows
         .iter()
-        .map(|(line, cells)| {
-            (
-                *line,
-                cells.iter().map(|cell| str::from_utf8(cell).unwrap()).collect(),
-            )
-        })
+        .map(|(line, cells)| (*line, cells.iter().map(|cell| str::from_utf8(cell).unwrap()).collect()))
         .collect()
 }
 
@@ -157,12 +126,7 @@ fn the_example_row() {
     assert_eq!(texts(&seen), [(2, vec!["E-1", "Contoso, Ltd.", "12.50", "USD"])]);
     assert_eq!(
         seen.census,
-        Census {
-            bytes: text.len() as u64,
-            records: 1,
-            unterminated: false,
-            ..Census::default()
-        }
+        Census { bytes: text.len() as u64, records: 1, unterminated: false, ..Census::default() }
     );
 }
 
@@ -180,12 +144,7 @@ fn no_rows_is_a_result() {
         assert_eq!(seen.header_line, line);
         assert_eq!(
             seen.census,
-            Census {
-                bytes: text.len() as u64,
-                records: 0,
-                unterminated,
-                ..Census::default()
-            }
+            Census { bytes: text.len() as u64, records: 0, unterminated, ..Census::default() }
         );
         assert!(seen.rows.is_empty());
     }
@@ -226,18 +185,8 @@ fn a_zip_gives_its_entries_in_order() {
     ]);
     let seen = decode(&zip).unwrap();
     let names: Vec<_> = seen.iter().map(|file| file.name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "export!x/2026-09_2.csv",
-            "export!2026-09_1.csv",
-            "export!empty.csv"
-        ]
-    );
-    assert_eq!(
-        texts(&seen[0]),
-        [(2, vec!["E-1", "1.50"]), (3, vec!["E-2", "2.25"])]
-    );
+    assert_eq!(names, ["export!x/2026-09_2.csv", "export!2026-09_1.csv", "export!empty.csv"]);
+    assert_eq!(texts(&seen[0]), [(2, vec!["E-1", "1.50"]), (3, vec!["E-2", "2.25"])]);
     assert_eq!(texts(&seen[1]), [(2, vec!["z", "9"])]);
     assert!(seen[2].header.is_empty() && seen[2].rows.is_empty());
     assert!(decode(&zip_of(&[])).unwrap().is_empty());
@@ -269,19 +218,15 @@ fn gzip_members_are_one_text() {
 
 #[test]
 fn the_container_is_told_by_its_bytes() {
-    for (bytes, container) in [
-        (SMALL.to_vec(), Container::Plain),
-        (gzip_of(SMALL), Container::Gzip),
-        (zip_of(&[]), Container::Zip),
-    ] {
+    for (bytes, container) in
+        [(SMALL.to_vec(), Container::Plain), (gzip_of(SMALL), Container::Gzip), (zip_of(&[]), Container::Zip)]
+    {
         let mut spool = tempfile::Builder::new().suffix(".pdf").tempfile().unwrap();
         spool.write_all(&bytes).unwrap();
         let decoder = Decoder::open(spool.path(), "export", &Options::default()).unwrap();
         assert_eq!(decoder.container(), container);
     }
-    let missing = Decoder::open("/nowhere/at/all".as_ref(), "export", &Options::default())
-        .err()
-        .unwrap();
+    let missing = Decoder::open("/nowhere/at/all".as_ref(), "export", &Options::default()).err().unwrap();
     assert_eq!(missing.kind(), Kind::Destination);
 }
 
@@ -301,12 +246,7 @@ fn a_file_that_ends_in_the_middle_of_a_record_is_refused() {
 
 #[test]
 fn limits_name_the_line() {
-    let options = Options {
-        max_cell_bytes: 5,
-        max_record_bytes: 12,
-        max_columns: 4,
-        ..Options::default()
-    };
+    let options = Options { max_cell_bytes: 5, max_record_bytes: 12, max_columns: 4, ..Options::default() };
     let fits = b"a,b\n12345,\"12345\"\n1,2,3,4\n";
     assert_eq!(decode_with(fits, &options).unwrap()[0].rows.len(), 2);
     for (row, words) in [
@@ -314,30 +254,21 @@ fn limits_name_the_line() {
         ("12345,12345,123", "a record has more than 12 bytes"),
         ("1,2,3,4,5", "a record has more than 4 cells"),
     ] {
-        let error = refused(
-            decode_with(format!("a,b\n1,2\n{row}\n").as_bytes(), &options),
-            words,
-        );
+        let error = refused(decode_with(format!("a,b\n1,2\n{row}\n").as_bytes(), &options), words);
         assert_eq!(fact(&error, "line"), Some("3"), "{error:?}");
     }
     // Far beyond the buffers that a record starts with.
     let wide = format!("a,b\n{}\n", ",".repeat(100_000));
     refused(decode(wide.as_bytes()), "a record has more than 2000 cells");
     let open_quote = format!("a,b\n\"{}", "x,y\n".repeat(5_000_000));
-    refused(
-        decode(open_quote.as_bytes()),
-        "a record has more than 8388608 bytes",
-    );
+    refused(decode(open_quote.as_bytes()), "a record has more than 8388608 bytes");
     let large = format!("a,b\n{},{}\n", "x".repeat(1 << 20), "y".repeat(1 << 20));
     assert_eq!(decode_one(large.as_bytes()).rows[0].1[1].len(), 1 << 20);
 }
 
 #[test]
 fn after_a_refusal_every_call_fails() {
-    let options = Options {
-        batch_bytes: 1,
-        ..Options::default()
-    };
+    let options = Options { batch_bytes: 1, ..Options::default() };
     let mut spool = tempfile::NamedTempFile::new().unwrap();
     spool.write_all(b"a,b,c\n1,2,3\n4,5").unwrap();
     let mut decoder = Decoder::open(spool.path(), "export", &options).unwrap();
@@ -356,20 +287,14 @@ fn bombs_are_refused() {
     // Below 10 MiB nobody minds.
     assert_eq!(decode_one(&gzip_of(&bomb[..1_000_000])).rows.len(), 99_999);
 
-    let options = Options {
-        max_expanded_bytes: 60,
-        ..Options::default()
-    };
+    let options = Options { max_expanded_bytes: 60, ..Options::default() };
     assert!(decode_with(&zip_of(&[("a.csv", SMALL)]), &options).is_ok());
     refused(
         decode_with(&zip_of(&[("a.csv", SMALL), ("b.csv", SMALL)]), &options),
         "more than 60 bytes of text",
     );
 
-    let options = Options {
-        max_entries: 2,
-        ..Options::default()
-    };
+    let options = Options { max_entries: 2, ..Options::default() };
     let three = zip_of(&[("a.csv", SMALL), ("b.csv", SMALL), ("c.csv", SMALL)]);
     refused(decode_with(&three, &options), "has 3 entries, more than 2");
 
@@ -385,13 +310,8 @@ fn many_entries_are_refused_before_they_are_listed() {
     // End records that state entries which are not there; the second one is of zip64.
     let end = |entries: u16| [&b"PK\x05\x06\0\0\0\0\0\0"[..], &entries.to_le_bytes(), &[0; 10]].concat();
     refused(decode(&end(50_000)), "has 50000 entries");
-    let mut zip64 = [
-        &b"PK\x03\x04PK\x06\x06"[..],
-        &[0; 28],
-        &77_000_000_u64.to_le_bytes(),
-        &[0; 16],
-    ]
-    .concat();
+    let mut zip64 =
+        [&b"PK\x03\x04PK\x06\x06"[..], &[0; 28], &77_000_000_u64.to_le_bytes(), &[0; 16]].concat();
     zip64.extend(b"PK\x06\x07\0\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0");
     zip64.extend(end(u16::MAX));
     refused(decode(&zip64), "has 77000000 entries");
@@ -400,16 +320,11 @@ fn many_entries_are_refused_before_they_are_listed() {
 #[test]
 fn strange_archives_are_refused() {
     refused(
-        decode(&zip_of(&[
-            ("[Content_Types].xml", b"<?xml?>"),
-            ("xl/workbook.xml", b""),
-        ])),
+        decode(&zip_of(&[("[Content_Types].xml", b"<?xml?>"), ("xl/workbook.xml", b"")])),
         "Office document",
     );
-    let error = refused(
-        decode(&zip_of(&[("in.zip", &zip_of(&[("a.csv", SMALL)]))])),
-        "an archive inside an archive",
-    );
+    let error =
+        refused(decode(&zip_of(&[("in.zip", &zip_of(&[("a.csv", SMALL)]))])), "an archive inside an archive");
     assert_eq!(fact(&error, "file"), Some("export!in.zip"));
     refused(decode(&gzip_of(&gzip_of(SMALL))), "an archive inside an archive");
     refused(decode(b"\xef\xbb\xbf<?xml version=\"1.0\"?><Error/>"), "XML");

@@ -78,11 +78,7 @@ impl<'a> TextFile<'a> {
             sniff::read_full(&mut input.reader, &mut beginning).map_err(|error| read_error(error, &name))?;
         beginning.truncate(filled);
         sniff::check_text(&beginning, &name)?;
-        let bom_bytes = if beginning.starts_with(UTF8_BOM) {
-            UTF8_BOM.len()
-        } else {
-            0
-        };
+        let bom_bytes = if beginning.starts_with(UTF8_BOM) { UTF8_BOM.len() } else { 0 };
         input.growth.add(bom_bytes, options, &name)?;
         let layout = header::find(&beginning[bom_bytes..], options.max_preamble_lines);
         let mut start = Cursor::new(beginning);
@@ -150,9 +146,7 @@ impl<'a> TextFile<'a> {
     pub fn next_batch(&mut self) -> Result<Option<RawBatch>> {
         if self.refused {
             let message = "the file was refused before and cannot be read on";
-            return Err(Error::new(Kind::Contract, message)
-                .with("file", &self.name)
-                .hint(DOWNLOAD_AGAIN));
+            return Err(Error::new(Kind::Contract, message).with("file", &self.name).hint(DOWNLOAD_AGAIN));
         }
         let batch = self.read_batch();
         self.refused = batch.is_err();
@@ -244,10 +238,7 @@ impl<'a> TextFile<'a> {
     fn last_record_problem(&mut self) -> Option<Problem> {
         if self.text.census.in_quotes() || self.record.width() < self.header.len() {
             let message = "the file ends in the middle of its last record".to_owned();
-            return Some(Problem {
-                message,
-                hint: DOWNLOAD_AGAIN,
-            });
+            return Some(Problem { message, hint: DOWNLOAD_AGAIN });
         }
         self.unterminated = true;
         self.record.over_limit(&self.options)
@@ -279,10 +270,7 @@ impl Text<'_> {
     fn skip_line_ends(&mut self, file: &str, options: &Options) -> Result<bool> {
         loop {
             let rest = &self.buffer[self.start..self.filled];
-            let blank = rest
-                .iter()
-                .take_while(|byte| matches!(byte, b'\n' | b'\r'))
-                .count();
+            let blank = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
             let found = blank < rest.len();
             self.pass(blank);
             if found || self.at_end {
@@ -313,9 +301,7 @@ impl Text<'_> {
         match self.declared_bytes {
             Some(declared) if self.at_end && bytes != declared => {
                 let message = format!("the zip entry has {bytes} bytes and the archive states {declared}");
-                Err(Error::new(Kind::Contract, message)
-                    .with("file", file)
-                    .hint(DOWNLOAD_AGAIN))
+                Err(Error::new(Kind::Contract, message).with("file", file).hint(DOWNLOAD_AGAIN))
             }
             _ => Ok(()),
         }

@@ -19,10 +19,19 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
-/// One Parquet file of the lake's store.
+/// Where the files of a table stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the lake's store.
+    Lake,
+    /// On local disk: files that are not objects yet.
+    Local,
+}
+
+/// One Parquet file.
 #[derive(Debug, Clone)]
 pub struct ParquetFile {
-    /// Path inside the store.
+    /// Path inside the store; for a local file its absolute path.
     pub path: String,
     pub bytes: u64,
     pub rows: u64,
@@ -33,6 +42,7 @@ pub struct ParquetFile {
 /// The files as one table: the columns of `schema`, then the partition columns (text).
 #[derive(Debug)]
 pub struct ParquetFiles {
+    place: Place,
     table_schema: TableSchema,
     partition_schema: SchemaRef,
     files: Vec<ParquetFile>,
@@ -41,14 +51,17 @@ pub struct ParquetFiles {
 impl ParquetFiles {
     /// `schema` has the columns of the files; a file that lacks some of them reads as NULL there.
     #[must_use]
-    pub fn new(schema: SchemaRef, partition_columns: &[String], files: Vec<ParquetFile>) -> Self {
-        let columns: Vec<FieldRef> = partition_columns
-            .iter()
-            .map(|name| Arc::new(Field::new(name, DataType::Utf8, true)))
-            .collect();
+    pub fn new(
+        place: Place,
+        schema: SchemaRef,
+        partition_columns: &[String],
+        files: Vec<ParquetFile>,
+    ) -> Self {
+        let columns: Vec<FieldRef> =
+            partition_columns.iter().map(|name| Arc::new(Field::new(name, DataType::Utf8, true))).collect();
         let partition_schema = Arc::new(Schema::new(columns.clone()));
         let table_schema = TableSchema::builder(schema).with_table_partition_cols(columns).build();
-        ParquetFiles { table_schema, partition_schema, files }
+        ParquetFiles { place, table_schema, partition_schema, files }
     }
 
     /// Whether only partition columns stand in the expression: it can then be decided for whole files.
@@ -65,9 +78,10 @@ impl ParquetFiles {
         for filter in filters.iter().filter(|filter| self.is_about_partitions(filter)) {
             let physical = state.create_physical_expr(filter.clone(), &schema)?;
             let values = physical.evaluate(&batch)?.into_array(batch.num_rows())?;
-            let values = values.as_any().downcast_ref::<BooleanArray>().ok_or_else(|| {
-                DataFusionError::Internal(format!("a filter is not a condition: {filter}"))
-            })?;
+            let values = values
+                .as_any()
+                .downcast_ref::<BooleanArray>()
+                .ok_or_else(|| DataFusionError::Internal(format!("a filter is not a condition: {filter}")))?;
             for (keep, value) in keep.iter_mut().zip(values) {
                 *keep &= value == Some(true);
             }
@@ -81,15 +95,15 @@ impl ParquetFiles {
             let values = self.files.iter().map(|file| partition_value(&file.partition[column]));
             Arc::new(values.collect::<StringArray>()) as ArrayRef
         });
-        let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(self.files.len()));
+        let options =
+            datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(self.files.len()));
         let schema = Arc::clone(&self.partition_schema);
         Ok(RecordBatch::try_new_with_options(schema, columns.collect(), &options)?)
     }
 
     fn to_partitioned(&self, file: &ParquetFile) -> PartitionedFile {
-        let values = file.partition.iter().map(|value| {
-            ScalarValue::Utf8(partition_value(value).map(str::to_owned))
-        });
+        let values =
+            file.partition.iter().map(|value| ScalarValue::Utf8(partition_value(value).map(str::to_owned)));
         let mut statistics = Statistics::new_unknown(self.table_schema.file_schema());
         statistics.num_rows = Precision::Exact(file.rows as usize);
         PartitionedFile::new(file.path.clone(), file.bytes)
@@ -137,7 +151,7 @@ impl TableProvider for ParquetFiles {
         let groups = FileGroup::new(groups.collect()).split_files(state.config().target_partitions());
         let options = state.default_table_options().parquet;
         let source = ParquetSource::new(self.table_schema.clone()).with_table_parquet_options(options);
-        let config = FileScanConfigBuilder::new(super::lake_url(), Arc::new(source))
+        let config = FileScanConfigBuilder::new(super::store_url(self.place), Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)

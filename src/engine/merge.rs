@@ -74,10 +74,12 @@ impl Merge {
         let known = col(EXTRACTED_AT).is_not_null();
         match self.new_extracted_at {
             None => known,
-            Some(at) => known.and(col(EXTRACTED_AT).gt(lit(ScalarValue::TimestampMicrosecond(
-                Some(at.as_microsecond()),
-                Some("UTC".into()),
-            )))),
+            Some(at) => {
+                known.and(col(EXTRACTED_AT).gt(lit(ScalarValue::TimestampMicrosecond(
+                    Some(at.as_microsecond()),
+                    Some("UTC".into()),
+                ))))
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 mod files;
 mod merge;
 
-pub use files::{ParquetFile, ParquetFiles};
+pub use files::{ParquetFile, ParquetFiles, Place};
 pub use merge::{Merge, MergeParts};
 
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -42,8 +43,9 @@ pub struct Engine {
     threads: usize,
 }
 
-/// The URL under which the lake's store is known to DataFusion; no user sees it.
+/// The URLs under which the stores are known to DataFusion; no user sees them.
 const LAKE_URL: &str = "payoutlake://lake";
+const LOCAL_URL: &str = "payoutlake://local";
 
 impl Engine {
     /// # Errors
@@ -54,11 +56,13 @@ impl Engine {
             .with_memory_pool(Arc::new(pool))
             .build_arc()
             .map_err(|cause| failed(cause, "the query engine could not start"))?;
-        runtime.register_object_store(lake_url().as_ref(), lake);
+        runtime.register_object_store(store_url(Place::Lake).as_ref(), lake);
+        runtime.register_object_store(store_url(Place::Local).as_ref(), Arc::new(LocalFileSystem::new()));
         Ok(Engine { runtime, threads: options.threads })
     }
 
-    /// A session with `information_schema` (for `SHOW TABLES` and `DESCRIBE`) and PostgreSQL's dialect.
+    /// A session with `information_schema` (for `SHOW TABLES` and `DESCRIBE`) and DuckDB's dialect, which has
+    /// `GROUP BY ALL` and `ORDER BY ALL`.
     #[must_use]
     pub fn session(&self) -> SessionContext {
         let mut config = SessionConfig::new()
@@ -68,15 +72,19 @@ impl Engine {
             config = config.with_target_partitions(self.threads);
         }
         let options = config.options_mut();
-        options.sql_parser.dialect = datafusion::common::config::Dialect::PostgreSQL;
+        options.sql_parser.dialect = datafusion::common::config::Dialect::DuckDB;
         // Filters run while reading: only the rows that match are decoded.
         options.execution.parquet.pushdown_filters = true;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime))
     }
 }
 
-fn lake_url() -> ObjectStoreUrl {
-    ObjectStoreUrl::parse(LAKE_URL).expect("a constant URL")
+fn store_url(place: Place) -> ObjectStoreUrl {
+    let url = match place {
+        Place::Lake => LAKE_URL,
+        Place::Local => LOCAL_URL,
+    };
+    ObjectStoreUrl::parse(url).expect("a constant URL")
 }
 
 /// A failure of the engine on our own plans (not on a user's SQL).

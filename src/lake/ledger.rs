@@ -31,17 +31,31 @@ pub enum LedgerEvent {
         /// Sent as `ms-requestid`; the same when the request is repeated.
         idempotency: Uuid,
     },
-    Submitted { request_id: RequestId },
+    Submitted {
+        request_id: RequestId,
+    },
     /// The service's own word.
-    Status { status: String },
+    Status {
+        status: String,
+    },
     /// The blob is in the lake as `raw/<sha256>`.
-    Downloaded { sha256: String, bytes: u64, finished_at: Timestamp },
+    Downloaded {
+        sha256: String,
+        bytes: u64,
+        finished_at: Timestamp,
+    },
     /// The rows are in the table's manifest of this version (also when nothing had to be rewritten).
-    Committed { manifest: u64 },
+    Committed {
+        manifest: u64,
+    },
     /// A guard or the balance refused the content.
-    Held { reason: String },
+    Held {
+        reason: String,
+    },
     /// The service gave it up, or it vanished there.
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
     /// Removed from the service after the commit.
     Deleted,
 }
@@ -249,7 +263,10 @@ mod tests {
         let first = Ledger::new(lake.clone(), RunId(Uuid::now_v7()));
         let mut state = first.begin(ExportId(Uuid::now_v7()), planned(), now).await.unwrap();
         let request_id = RequestId("r-1".into());
-        first.append(&mut state, LedgerEvent::Submitted { request_id: request_id.clone() }, now).await.unwrap();
+        first
+            .append(&mut state, LedgerEvent::Submitted { request_id: request_id.clone() }, now)
+            .await
+            .unwrap();
 
         let second = Ledger::new(lake, RunId(Uuid::now_v7()));
         let mut found = second.open_exports().await.unwrap();

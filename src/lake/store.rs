@@ -192,7 +192,8 @@ impl Lake {
         }
         match &self.local {
             Some(root) => {
-                link_or_copy(file, &root.join(path.as_ref())).map_err(|cause| not_writable(&self.shown, cause))?;
+                link_or_copy(file, &root.join(path.as_ref()))
+                    .map_err(|cause| not_writable(&self.shown, cause))?;
                 self.sync(path)
             }
             None => self.upload(file, path).await,
@@ -212,7 +213,8 @@ impl Lake {
     }
 
     async fn upload(&self, file: &FsPath, path: &Path) -> Result<()> {
-        let mut reader = tokio::fs::File::open(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
+        let mut reader =
+            tokio::fs::File::open(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
         let mut upload =
             self.store.put_multipart(path).await.map_err(|cause| self.failed(cause, "written", path))?;
         loop {
@@ -238,7 +240,8 @@ impl Lake {
             Err(cause) => return Err(self.failed(cause, "read", path)),
         };
         let mut bytes = found.into_stream();
-        let mut out = tokio::fs::File::create(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
+        let mut out =
+            tokio::fs::File::create(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
         while let Some(part) = bytes.try_next().await.map_err(|cause| self.failed(cause, "read", path))? {
             out.write_all(&part).await.map_err(|cause| not_writable(&self.shown, cause))?;
         }
@@ -252,7 +255,11 @@ impl Lake {
     /// [`Kind::Destination`].
     pub async fn install(&self, object: &Path, published: &Path) -> Result<()> {
         let Some(root) = &self.local else {
-            return self.store.copy(object, published).await.map_err(|c| self.failed(c, "published", published));
+            return self
+                .store
+                .copy(object, published)
+                .await
+                .map_err(|c| self.failed(c, "published", published));
         };
         let target = root.join(published.as_ref());
         // A hidden name beside the target: no reader's glob takes it, and a rename inside one folder is atomic.
@@ -317,12 +324,11 @@ fn local_root(url: &str) -> Result<PathBuf> {
             .to_file_path()
             .map_err(|()| Error::new(Kind::Config, "the file URL has no local path").with("lake", url)),
         // One letter is a Windows drive, not a scheme.
-        Ok(parsed) if parsed.scheme().len() > 1 => Err(Error::new(
-            Kind::Config,
-            format!("storage '{}' is not in this release", parsed.scheme()),
-        )
-        .with("lake", crate::secret::redacted(&parsed))
-        .hint("use a local path or a file:// URL; cloud storage is planned, see the README")),
+        Ok(parsed) if parsed.scheme().len() > 1 => {
+            Err(Error::new(Kind::Config, format!("storage '{}' is not in this release", parsed.scheme()))
+                .with("lake", crate::secret::redacted(&parsed))
+                .hint("use a local path or a file:// URL; cloud storage is planned, see the README"))
+        }
         _ if url.is_empty() => Err(Error::new(Kind::Config, "the lake's path is empty")),
         _ => Ok(PathBuf::from(url)),
     }
@@ -335,7 +341,9 @@ fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
     }
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
-        Err(cause) if matches!(cause.kind(), Io::AlreadyExists | Io::NotFound | Io::StorageFull) => Err(cause),
+        Err(cause) if matches!(cause.kind(), Io::AlreadyExists | Io::NotFound | Io::StorageFull) => {
+            Err(cause)
+        }
         Err(_) => fs::copy(from, to).map(drop),
     }
 }
@@ -348,8 +356,9 @@ fn remove_if_there(path: &FsPath) -> std::io::Result<()> {
 }
 
 fn to_json(value: &impl Serialize) -> Result<Bytes> {
-    let mut json = serde_json::to_vec_pretty(value)
-        .map_err(|cause| Error::new(Kind::Bug, "a document of the lake cannot be written as JSON").caused_by(cause))?;
+    let mut json = serde_json::to_vec_pretty(value).map_err(|cause| {
+        Error::new(Kind::Bug, "a document of the lake cannot be written as JSON").caused_by(cause)
+    })?;
     json.push(b'\n');
     Ok(json.into())
 }
@@ -362,7 +371,10 @@ fn not_writable(url: &str, cause: std::io::Error) -> Error {
         }
         _ => "check that the lake's folder exists and is writable, then run the same command again",
     };
-    Error::new(Kind::Destination, "the lake cannot be read or written").with("lake", url).hint(hint).caused_by(cause)
+    Error::new(Kind::Destination, "the lake cannot be read or written")
+        .with("lake", url)
+        .hint(hint)
+        .caused_by(cause)
 }
 
 fn storage(cause: object_store::Error, done: &str, place: &str) -> Error {

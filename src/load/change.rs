@@ -134,8 +134,7 @@ fn applied(plan: Plan, manifest: Manifest) -> Applied {
 }
 
 async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manifest>) -> Result<Plan> {
-    let partitions =
-        current.iter().flat_map(|c| &c.partitions).map(|p| (p.key.clone(), p.clone())).collect();
+    let partitions = current.iter().flat_map(|c| &c.partitions).map(|p| (p.key.clone(), p.clone())).collect();
     let mut plan =
         Plan { partitions, new_files: Vec::new(), held: Vec::new(), hops: Vec::new(), _spool: None };
     let to_merge = match &change.coverage {
@@ -152,7 +151,22 @@ async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manif
     if to_merge.is_empty() && replaces.is_none() {
         return Ok(plan);
     }
-    let merged = merge::merge(context, change, &to_merge, replaces, &plan.partitions).await?;
+    // The months that are replaced have no part in a merge: their new rows are the whole truth.
+    let is_replaced = |key: &PartitionKey| match &change.coverage {
+        Coverage::Window(window) => key.month().is_some_and(|month| window.contains(month)),
+        Coverage::Merge { .. } => false,
+    };
+    let old = current.iter().flat_map(|current| &current.partitions);
+    let old: Vec<&Partition> =
+        old.filter(|p| p.key.account == *change.account && !is_replaced(&p.key)).collect();
+    if old.is_empty() {
+        // Nothing to merge with: the staged files are the partitions.
+        for part in to_merge {
+            take_part(&mut plan, change, part.clone(), false);
+        }
+        return Ok(plan);
+    }
+    let merged = merge::merge(context, change, &to_merge, replaces, &old).await?;
     plan.hops.extend(merged.hops);
     for part in merged.parts {
         take_part(&mut plan, change, part, false);
@@ -234,7 +248,9 @@ fn take_part(plan: &mut Plan, change: &Change<'_>, part: StagedPart, whole: bool
     let digest = part.digest.to_hex();
     let same = old.is_some_and(|old| old.digest == digest && old.totals.rows == part.totals.rows);
     let extracted_at = match old {
-        Some(old) if !whole => old.extracted_at,
+        // Rows that are merged in do not make the rest of a whole month any newer.
+        Some(old) if !whole && old.whole => old.extracted_at,
+        Some(old) if !whole => old.extracted_at.max(change.extracted_at),
         _ => change.extracted_at,
     };
     let objects = match old {
@@ -243,8 +259,14 @@ fn take_part(plan: &mut Plan, change: &Change<'_>, part: StagedPart, whole: bool
         _ => vec![Object { hash: part.hash.clone(), bytes: part.bytes, rows: part.totals.rows }],
     };
     let whole = whole || old.is_some_and(|old| old.whole);
-    let partition =
-        Partition { key: part.key.clone(), objects, totals: part.totals.clone(), digest, extracted_at, whole };
+    let partition = Partition {
+        key: part.key.clone(),
+        objects,
+        totals: part.totals.clone(),
+        digest,
+        extracted_at,
+        whole,
+    };
     plan.partitions.insert(part.key.clone(), partition);
     if !same && part.totals.rows > 0 {
         plan.new_files.push(part);

@@ -7,9 +7,9 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::prelude::{DataFrame, Expr, col, lit};
 use futures::TryStreamExt;
 
-use super::verify::{counted, table_of};
+use super::verify::{counted, file, table_of};
 use super::{Change, Context, Digest, StagedPart, Stager, tally};
-use crate::engine::{Merge, MergeParts};
+use crate::engine::{Merge, MergeParts, Place};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Partition, object_path};
 use crate::model::{Account, DEFAULT_PARTITION, Hop, PartitionKey, TableSpec, Totals};
@@ -23,27 +23,31 @@ pub(super) struct Merged {
     pub spool: tempfile::TempDir,
 }
 
-/// Merges `parts` into the account's partitions.
+/// Merges `parts` into the `old` partitions of the account.
 pub(super) async fn merge(
     context: &Context<'_>,
     change: &Change<'_>,
     parts: &[&StagedPart],
     replaces: Option<Expr>,
-    partitions: &std::collections::BTreeMap<PartitionKey, Partition>,
+    old: &[&Partition],
 ) -> Result<Merged> {
     let spec = change.spec;
     let spool = context.lake.spool_dir()?;
-    let old: Vec<&Partition> = partitions.values().filter(|p| p.key.account == *change.account).collect();
-    // The staged files stand outside the lake's store; as objects they can be read like the old ones. An
-    // object that no manifest names is no part of the table.
-    for part in parts {
-        context.lake.put_file(&part.file, &object_path(&spec.name, &part.hash)).await?;
-    }
-    let old_files = old.iter().flat_map(|p| p.objects.iter().map(|o| (&p.key, &*o.hash, o.bytes, o.rows)));
-    let new_files = parts.iter().map(|part| (&part.key, &*part.hash, part.bytes, part.totals.rows));
+    let old_files = old.iter().flat_map(|p| {
+        p.objects.iter().map(|o| file(&p.key, object_path(&spec.name, &o.hash).to_string(), o.bytes, o.rows))
+    });
+    let new_files = parts.iter().map(|part| {
+        // The store of local files names them by their absolute path without the first slash.
+        let path = object_store::path::Path::from_absolute_path(&part.file).map_err(|cause| {
+            Error::new(Kind::Destination, "a staged file cannot be named")
+                .with("file", part.file.display())
+                .caused_by(cause)
+        })?;
+        Ok(file(&part.key, path.to_string(), part.bytes, part.totals.rows))
+    });
     let plan = Merge {
-        old: Arc::new(table_of(spec, old_files)),
-        new: Arc::new(table_of(spec, new_files)),
+        old: Arc::new(table_of(spec, Place::Lake, old_files.collect())),
+        new: Arc::new(table_of(spec, Place::Local, new_files.collect::<Result<_>>()?)),
         new_extracted_at: change.extracted_at,
         replaces,
     };

@@ -60,7 +60,13 @@ pub struct Guards {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { row_group_mib: 32, buffer_mib: 64, zstd_level: 3, guards: Guards::default(), mutation: None }
+        Options {
+            row_group_mib: 32,
+            buffer_mib: 64,
+            zstd_level: 3,
+            guards: Guards::default(),
+            mutation: None,
+        }
     }
 }
 

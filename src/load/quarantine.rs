@@ -107,7 +107,8 @@ pub fn quarantined_batch(rows: &[QuarantinedRow], origin: &QuarantineOrigin<'_>)
         keys.append_value(hash.to_hex());
         hashes.append_value(&hash.as_bytes()[..16]).map_err(malformed)?;
     }
-    let [fault, column, expected, found, raw, first, last, request] = texts.map(|mut text| array(text.finish()));
+    let [fault, column, expected, found, raw, first, last, request] =
+        texts.map(|mut text| array(text.finish()));
     let count = rows.len();
     let columns: Vec<ArrayRef> = vec![
         fault,

@@ -85,7 +85,9 @@ impl<'a> Stager<'a> {
         let mut overlap = Vec::new();
         for (row, month) in months.iter().enumerate() {
             match window {
-                Some((window, date)) if is_overlap(batch, row, *month, window, date)? => overlap.push(row as u32),
+                Some((window, date)) if is_overlap(batch, row, *month, window, date)? => {
+                    overlap.push(row as u32)
+                }
                 _ => rows_of.entry(*month).or_default().push(row as u32),
             }
         }
@@ -122,9 +124,10 @@ impl<'a> Stager<'a> {
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn push(&mut self, key: PartitionKey, batch: RecordBatch) -> Result<()> {
         let (number, dir) = (self.parts.len(), &self.dir);
-        let part = self.parts.entry(key.clone()).or_insert_with(|| {
-            PartWriter::new(key, dir.join(format!("{number:05}.parquet")))
-        });
+        let part = self
+            .parts
+            .entry(key.clone())
+            .or_insert_with(|| PartWriter::new(key, dir.join(format!("{number:05}.parquet"))));
         part.push(self.spec, batch)?;
         if part.buffered() as u64 > self.options.row_group_mib << 20 {
             part.flush(self.spec, self.options)?;

@@ -27,7 +27,12 @@ impl Digest {
 ///
 /// # Errors
 /// [`Kind::Bug`] when a counted column is missing or has another type.
-pub fn tally(batch: &RecordBatch, money: &[MoneyColumn], totals: &mut Totals, digest: &mut Digest) -> Result<()> {
+pub fn tally(
+    batch: &RecordBatch,
+    money: &[MoneyColumn],
+    totals: &mut Totals,
+    digest: &mut Digest,
+) -> Result<()> {
     totals.rows += batch.num_rows() as u64;
     for column in money {
         tally_column(batch, column, totals)?;

@@ -6,7 +6,7 @@ use datafusion::prelude::{DataFrame, ident};
 use futures::TryStreamExt;
 
 use super::{Digest, StagedPart, tally};
-use crate::engine::{Engine, MergeParts, ParquetFile, ParquetFiles, failed};
+use crate::engine::{Engine, MergeParts, ParquetFile, ParquetFiles, Place, failed};
 use crate::error::{Error, Kind, Result};
 use crate::lake::object_path;
 use crate::model::{Currency, PartitionKey, TableSpec, Totals};
@@ -16,12 +16,15 @@ use crate::model::{Currency, PartitionKey, TableSpec, Totals};
 /// # Errors
 /// [`Kind::Contract`] when rows, cents or hashes differ, [`Kind::Destination`] when it cannot be read.
 pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart) -> Result<()> {
-    let table = table_of(spec, [(&part.key, part.hash.as_str(), part.bytes, part.totals.rows)].into_iter());
+    let file = file(&part.key, object_path(&spec.name, &part.hash).to_string(), part.bytes, part.totals.rows);
+    let table = table_of(spec, Place::Lake, vec![file]);
     let rows = engine.session().read_table(Arc::new(table));
     let rows = rows.map_err(|cause| failed(cause, "an object could not be opened"))?;
     let (mut totals, mut digest) = (Totals::default(), Digest::default());
     let mut batches = MergeParts::stream(counted(rows, spec, None)?).await?;
-    while let Some(batch) = batches.try_next().await.map_err(|cause| failed(cause, "an object could not be read back"))? {
+    while let Some(batch) =
+        batches.try_next().await.map_err(|cause| failed(cause, "an object could not be read back"))?
+    {
         tally(&batch, &spec.money, &mut totals, &mut digest)?;
     }
     let mut differences = part.totals.differences(&totals);
@@ -36,21 +39,18 @@ pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart)
         .with("table", &spec.name)
         .with("partition", &part.key)
         .with("differs", differences.join(", "))
-        .hint("nothing was committed; check disk and memory of this machine, then run the same command again"))
+        .hint(
+            "nothing was committed; check disk and memory of this machine, then run the same command again",
+        ))
 }
 
-/// The objects as one table, with their partition columns.
-pub(super) fn table_of<'a>(
-    spec: &TableSpec,
-    files: impl Iterator<Item = (&'a PartitionKey, &'a str, u64, u64)>,
-) -> ParquetFiles {
-    let files = files.map(|(key, hash, bytes, rows)| ParquetFile {
-        path: object_path(&spec.name, hash).to_string(),
-        bytes,
-        rows,
-        partition: vec![key.account.to_string(), key.value.clone()],
-    });
-    ParquetFiles::new(Arc::clone(&spec.schema), &spec.partition_columns, files.collect())
+/// Files of one table, with its partition columns.
+pub(super) fn table_of(spec: &TableSpec, place: Place, files: Vec<ParquetFile>) -> ParquetFiles {
+    ParquetFiles::new(place, Arc::clone(&spec.schema), &spec.partition_columns, files)
+}
+
+pub(super) fn file(key: &PartitionKey, path: String, bytes: u64, rows: u64) -> ParquetFile {
+    ParquetFile { path, bytes, rows, partition: vec![key.account.to_string(), key.value.clone()] }
 }
 
 /// Only the columns that [`tally`] reads, and `also`.

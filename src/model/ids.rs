@@ -45,7 +45,8 @@ pub struct Account(Arc<str>);
 /// safe as a folder, a SQL literal and an object-store key on every system.
 fn check_name(text: &str, what: &str) -> Result<Arc<str>, Invalid> {
     let starts_well = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let all_good = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    let all_good =
+        text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
     if starts_well && all_good && text.len() <= 63 {
         return Ok(text.into());
     }

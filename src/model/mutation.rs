@@ -62,9 +62,12 @@ impl Mutation {
             *batch = batch.slice(0, batch.num_rows() - 1);
             return;
         }
-        let Some((index, field)) = batch.schema().column_with_name(money).map(|(i, f)| (i, f.clone())) else { return };
+        let Some((index, field)) = batch.schema().column_with_name(money).map(|(i, f)| (i, f.clone())) else {
+            return;
+        };
         let old = batch.column(index).as_primitive::<Decimal128Type>();
-        let new: Decimal128Array = old.iter().enumerate().map(|(row, v)| v.map(|v| v + i128::from(row == 0))).collect();
+        let new: Decimal128Array =
+            old.iter().enumerate().map(|(row, v)| v.map(|v| v + i128::from(row == 0))).collect();
         let mut columns = batch.columns().to_vec();
         columns[index] = Arc::new(new.with_data_type(field.data_type().clone()));
         if let Ok(damaged) = RecordBatch::try_new(batch.schema(), columns) {

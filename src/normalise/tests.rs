@@ -161,7 +161,7 @@ fn each_fault_names_its_column() {
         ("earningAmount", "", MissingValue),
         ("earningAmount", "12,5", NotADecimal),
         ("earningAmount", "0.00000000001", TooManyDigits),
-        ("earningExchangeRate", "1.0000000000000001", TooManyDigits),
+        ("earningExchangeRate", "1.000000000000000000001", TooManyDigits),
         ("earningDate", "01.09.2026", NotATimestamp),
         ("exchangeRateDate", "9/1/2026", NotADate),
         ("isPrivateOffer", "maybe", NotABoolean),

@@ -8,7 +8,8 @@ pub(super) fn count(number: u64) -> String {
 /// `-1234567.50` as `-1,234,567.50`.
 pub(super) fn money(plain: &str) -> String {
     let (sign, digits) = plain.strip_prefix('-').map_or(("", plain), |rest| ("-", rest));
-    let (whole, fraction) = digits.split_once('.').map_or((digits, String::new()), |(w, f)| (w, format!(".{f}")));
+    let (whole, fraction) =
+        digits.split_once('.').map_or((digits, String::new()), |(w, f)| (w, format!(".{f}")));
     format!("{sign}{}{fraction}", group(whole))
 }
 

@@ -24,7 +24,12 @@ fn text(receipt: &Receipt, style: Style) -> String {
     }
     let took = number::duration(receipt.finished_at.duration_since(receipt.started_at));
     let _ = writeln!(out, "\n{} in {took}, exit code {}", verdict(receipt), receipt.exit_code);
-    let _ = writeln!(out, "receipt: {}/_payoutlake/runs/{}.json", receipt.lake.trim_end_matches('/'), receipt.run_id);
+    let _ = writeln!(
+        out,
+        "receipt: {}/_payoutlake/runs/{}.json",
+        receipt.lake.trim_end_matches('/'),
+        receipt.run_id
+    );
     if let Some(table) = receipt.tables.iter().find(|table| table.table_rows > 0) {
         let _ = writeln!(out, "next:    {}", next_step(receipt, table));
     }
@@ -55,7 +60,8 @@ fn verdict(receipt: &Receipt) -> &'static str {
 
 fn table_text(table: &TableReceipt, style: Style) -> String {
     let mut out = String::new();
-    let version = table.manifest.map_or_else(|| "no commit yet".to_owned(), |version| format!("manifest {version}"));
+    let version =
+        table.manifest.map_or_else(|| "no commit yet".to_owned(), |version| format!("manifest {version}"));
     let _ = writeln!(out, "{}  ({version})", table.table);
     let rows: Vec<[String; 7]> = table.windows.iter().map(columns).collect();
     let header = ["window", "outcome", "read", "written", "refused", "overlap", "blob"].map(str::to_owned);
@@ -146,9 +152,10 @@ fn sums(out: &mut String, table: &TableReceipt, style: Style) {
     let mut columns: Vec<&str> = table.totals.sums.keys().map(|(column, _)| column.as_str()).collect();
     columns.dedup();
     for column in columns.into_iter().filter(|c| style.verbose || table.headline.iter().any(|h| h == c)) {
-        let sums = table.totals.of(column).map(|(currency, units)| {
-            format!("{currency} {}", number::money(&format_money(units)))
-        });
+        let sums = table
+            .totals
+            .of(column)
+            .map(|(currency, units)| format!("{currency} {}", number::money(&format_money(units))));
         let _ = writeln!(out, "  sum of {column}: {}", sums.collect::<Vec<_>>().join("   "));
     }
 }

@@ -125,7 +125,8 @@ impl Printer {
             let cells = |i: usize| waiting.iter().map(move |row| row[i].chars().count());
             (0..names.len()).map(|i| cells(i).chain([names[i].chars().count()]).max().unwrap_or(0)).collect()
         });
-        let right: Vec<bool> = self.schema.fields().iter().map(|field| is_number(field.data_type())).collect();
+        let right: Vec<bool> =
+            self.schema.fields().iter().map(|field| is_number(field.data_type())).collect();
         let line = |row: &[String]| {
             let cells = row.iter().zip(widths.iter()).zip(&right).map(|((cell, width), right)| {
                 let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
@@ -160,7 +161,10 @@ impl<'a> Column<'a> {
     fn text(&self, row: usize) -> String {
         let text = self.formatter.value(row).to_string();
         match self.array.data_type() {
-            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => shorten(text),
+            DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..) => shorten(text),
             _ => text,
         }
     }
@@ -197,7 +201,11 @@ fn shorten(mut text: String) -> String {
 
 fn csv_line(cells: impl Iterator<Item = String>) -> String {
     let cells = cells.map(|cell| {
-        if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+        if cell.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell
+        }
     });
     format!("{}\n", cells.collect::<Vec<_>>().join(","))
 }
@@ -253,7 +261,10 @@ mod tests {
     fn an_empty_answer_still_has_its_frame() {
         assert_eq!(printed(Format::Csv, &[]), "name,amount,n\n");
         assert_eq!(printed(Format::Ndjson, &[]), "");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed(Format::Json, &[])).unwrap(), serde_json::json!([]));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&printed(Format::Json, &[])).unwrap(),
+            serde_json::json!([])
+        );
         assert_eq!(printed(Format::Table, &[]), "name  amount  n\n----  ------  -\n");
     }
 }

@@ -97,11 +97,8 @@ async fn from_lake(shared: &Shared, state: &ExportState) -> Result<Option<Fetche
 }
 
 async fn submit(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Result<()> {
-    let request = ExportRequest {
-        path: wanted.path.clone(),
-        filter: wanted.filter.clone(),
-        format: FileFormat::Csv,
-    };
+    let request =
+        ExportRequest { path: wanted.path.clone(), filter: wanted.filter.clone(), format: FileFormat::Csv };
     let export = shared.client.submit(&request, state.idempotency).await;
     let export = export.map_err(|error| error.with("export", wanted.scope()))?;
     tell(shared, wanted, Step::Submit, &format!("queued as {}", export.request_id));
@@ -129,7 +126,9 @@ async fn wait(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Resu
                 let at = if attempt == 0 { state.planned_at } else { (shared.plan.settings.clock)() };
                 return Ok(Waited::Ready(location, at));
             }
-            (Status::Failed, _) => return Ok(Waited::Lost(format!("the service reports request {id} as Failed"))),
+            (Status::Failed, _) => {
+                return Ok(Waited::Lost(format!("the service reports request {id} as Failed")));
+            }
             // Completed without an address is waited for like everything else: it may come late.
             _ => {}
         }
@@ -162,7 +161,8 @@ async fn download(
                 if shared.plan.settings.raw == Raw::Keep {
                     shared.lake.put_file(&file, &raw_path(&done.sha256)).await?;
                 }
-                let downloaded = LedgerEvent::Downloaded { sha256: done.sha256, bytes: done.bytes, finished_at };
+                let downloaded =
+                    LedgerEvent::Downloaded { sha256: done.sha256, bytes: done.bytes, finished_at };
                 append(shared, &mut state, downloaded).await?;
                 return Ok(Fetched { state, file, _spool: spool });
             }

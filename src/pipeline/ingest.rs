@@ -88,11 +88,18 @@ fn check_readable(file: &PathBuf) -> Result<()> {
         Ok(_) => Error::new(Kind::Usage, "this is not a file"),
         Err(cause) => Error::new(Kind::Usage, "a file cannot be read").caused_by(cause),
     };
-    Err(refused.with("file", file.display()).hint("name files that exist and that you may read; nothing was changed"))
+    Err(refused
+        .with("file", file.display())
+        .hint("name files that exist and that you may read; nothing was changed"))
 }
 
 /// Notes the hash of the file, and keeps its bytes where the policy says so.
-async fn keep_raw(settings: &Settings, lake: &Lake, file: &PathBuf, receipt: &mut WindowReceipt) -> Result<()> {
+async fn keep_raw(
+    settings: &Settings,
+    lake: &Lake,
+    file: &PathBuf,
+    receipt: &mut WindowReceipt,
+) -> Result<()> {
     let unreadable = |cause: std::io::Error| {
         Error::new(Kind::Usage, "a file cannot be read").with("file", file.display()).caused_by(cause)
     };

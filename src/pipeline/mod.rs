@@ -53,7 +53,12 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     publish::heal(&lake, plan.settings.publish, plan.tables()).await?;
     let client = Client::new(plan.source.clone(), plan.auth.clone())?.observed_by(observer.clone());
     client.sign_in().await?;
-    observer.tell(Level::Info, "", Step::Submit, format!("signed in; {} exports to ask for", plan.wanted().len()));
+    observer.tell(
+        Level::Info,
+        "",
+        Step::Submit,
+        format!("signed in; {} exports to ask for", plan.wanted().len()),
+    );
 
     let ledger = Ledger::new(lake.clone(), plan.settings.run_id);
     let mut open = ledger.open_exports().await?;
@@ -70,7 +75,10 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
             (wanted, fetched)
         });
     }
-    let mut outcomes = Outcomes::new(&shared.plan.settings, shared.plan.datasets.iter().map(|plan| plan.dataset.name.as_str()));
+    let mut outcomes = Outcomes::new(
+        &shared.plan.settings,
+        shared.plan.datasets.iter().map(|plan| plan.dataset.name.as_str()),
+    );
     while let Some(fetched) = fetches.join_next().await {
         let (wanted, fetched) = fetched.map_err(|cause| {
             Error::new(Kind::Bug, "a part of the run stopped unexpectedly").caused_by(cause)

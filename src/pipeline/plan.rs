@@ -1,8 +1,8 @@
 //! What a run will do, with every value resolved: a plain value that can be printed before it is performed.
 
-use jiff::{SignedDuration, Timestamp};
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::decode;
@@ -164,9 +164,8 @@ impl Wanted {
                 && state.filter == self.filter
                 && state.api == plan.api_label()
         };
-        let too_old = |state: &ExportState| {
-            plan.settings.now.duration_since(state.planned_at) > MAX_ADOPTED_AGE
-        };
+        let too_old =
+            |state: &ExportState| plan.settings.now.duration_since(state.planned_at) > MAX_ADOPTED_AGE;
         // The newest one: its rows are the freshest.
         let index = open.iter().rposition(|state| same(state) && !too_old(state))?;
         Some(open.remove(index))

@@ -9,9 +9,7 @@ use crate::decode::{self, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Observer, Progress, Step, Unit};
 use crate::load::{self, QuarantineOrigin, Staged, Stager};
-use crate::model::{
-    Account, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window,
-};
+use crate::model::{Account, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window};
 use crate::normalise::{Normaliser, Origin};
 use crate::schema::{Dataset, HeaderMatch};
 

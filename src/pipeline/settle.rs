@@ -64,7 +64,8 @@ async fn settle_fetched(
         scope: wanted.scope(),
     };
     let now = shared.plan.settings.clock;
-    let loaded = commit_source(&shared.plan.settings, &shared.lake, &shared.engine, &shared.observer, source, receipt);
+    let loaded =
+        commit_source(&shared.plan.settings, &shared.lake, &shared.engine, &shared.observer, source, receipt);
     match loaded.await {
         Ok(written) => {
             let committed = LedgerEvent::Committed { manifest: written.manifest_version() };
@@ -77,7 +78,10 @@ async fn settle_fetched(
         Err(error) => {
             // What the bytes say stays so: the next run asks for a fresh export.
             if error.kind() == Kind::Contract {
-                shared.ledger.append(&mut state, LedgerEvent::Held { reason: error.to_string() }, now()).await?;
+                shared
+                    .ledger
+                    .append(&mut state, LedgerEvent::Held { reason: error.to_string() }, now())
+                    .await?;
             }
             Err(error)
         }
@@ -147,7 +151,9 @@ pub(super) async fn commit_source(
     };
     let applied = match load::load(&context, &change).await? {
         Loaded::Applied(applied) => applied,
-        Loaded::Held(reasons) => return Err(held(&source, &reasons.join("; "), "load.guards.max_shrink_percent")),
+        Loaded::Held(reasons) => {
+            return Err(held(&source, &reasons.join("; "), "load.guards.max_shrink_percent"));
+        }
     };
     receipt.outcome = if applied.rewritten { Outcome::Published } else { Outcome::Unchanged };
     receipt.rows_written = applied.rows_written;
@@ -209,7 +215,9 @@ async fn process_on_thread(
 fn coverage(source: &Source) -> Coverage {
     match (source.whole, source.window) {
         (true, Some(window)) => Coverage::Window(window),
-        (true, None) => Coverage::Merge { replaces: source.dataset.pending.as_deref().map(|id| col(id).is_null()) },
+        (true, None) => {
+            Coverage::Merge { replaces: source.dataset.pending.as_deref().map(|id| col(id).is_null()) }
+        }
         (false, _) => Coverage::Merge { replaces: None },
     }
 }
@@ -223,10 +231,7 @@ async fn commit_quarantine(
     let spec = load::quarantine_spec();
     let spool = context.lake.spool_dir()?;
     let mut stager = Stager::new(&spec, context.options, &settings.account, spool.path().to_owned());
-    let key = PartitionKey {
-        account: settings.account.clone(),
-        value: source.dataset.name.to_string(),
-    };
+    let key = PartitionKey { account: settings.account.clone(), value: source.dataset.name.to_string() };
     for batch in &processed.quarantine {
         stager.push(key.clone(), RecordBatch::clone(batch))?;
     }
@@ -286,6 +291,8 @@ fn describe(receipt: &mut WindowReceipt, processed: &Processed) {
     receipt.first_fault.clone_from(&processed.first_fault);
     for file in &processed.files {
         let told = file.warnings.iter().map(|warning| format!("{}: {warning}", file.name));
-        receipt.warnings.extend(told.filter(|warning| !receipt.warnings.contains(warning)).collect::<Vec<_>>());
+        receipt
+            .warnings
+            .extend(told.filter(|warning| !receipt.warnings.contains(warning)).collect::<Vec<_>>());
     }
 }

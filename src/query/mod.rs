@@ -16,7 +16,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::SessionContext;
 
-use crate::engine::{Engine, ParquetFile, ParquetFiles};
+use crate::engine::{Engine, ParquetFile, ParquetFiles, Place};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{self, Lake, Manifest, object_path};
 
@@ -61,7 +61,8 @@ impl Query {
     /// [`Kind::Usage`] for SQL that is wrong or would write.
     pub async fn run(&self, sql: &str) -> Result<Answer> {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
-        let frame = self.session.sql_with_options(sql, read_only).await.map_err(|cause| self.refused(cause))?;
+        let frame =
+            self.session.sql_with_options(sql, read_only).await.map_err(|cause| self.refused(cause))?;
         let rows = frame.execute_stream().await.map_err(|cause| self.refused(cause))?;
         Ok(Answer { schema: rows.schema(), rows })
     }
@@ -69,9 +70,11 @@ impl Query {
     fn refused(&self, cause: DataFusionError) -> Error {
         let tables = self.tables.join(", ");
         let text = cause.strip_backtrace();
+        // A table has a hundred columns and more: the list of all of them buries what is wrong.
+        let text = text.split("\nValid fields are").next().unwrap_or(&text).to_owned();
         let hint = if self.tables.is_empty() {
             "the lake has no tables yet: run a pipeline first".to_owned()
-        } else if text.contains("not found") {
+        } else if text.contains("not found") || text.contains("No field named") {
             format!("the tables are {tables}; `DESCRIBE <table>` lists the columns of one")
         } else {
             format!("queries only read; the tables are {tables}")
@@ -103,5 +106,5 @@ fn provider(manifest: &Manifest) -> Result<ParquetFiles> {
         })
     });
     let schema = Arc::new(manifest.schema.to_arrow()?);
-    Ok(ParquetFiles::new(schema, &manifest.partition_columns, files.collect()))
+    Ok(ParquetFiles::new(Place::Lake, schema, &manifest.partition_columns, files.collect()))
 }

@@ -135,7 +135,8 @@ impl HeaderMatch {
     #[must_use]
     pub fn money_cells(&self, dataset: &Dataset) -> Vec<MoneyCell> {
         let columns = || dataset.newest().columns.iter().zip(&self.cells);
-        let cell_of = |name: &str| columns().find(|(column, _)| column.name == name).and_then(|(_, cell)| *cell);
+        let cell_of =
+            |name: &str| columns().find(|(column, _)| column.name == name).and_then(|(_, cell)| *cell);
         let money = columns().filter_map(|(column, cell)| {
             let currency = match column.currency.as_ref()? {
                 Currency::Fixed(code) => CurrencyCell::Fixed(code.clone()),

@@ -38,7 +38,11 @@ const NEVER: [(&str, &[&str]); 9] = [
 ];
 
 fn layer(room: &str) -> u32 {
-    ROOMS.iter().find(|(name, _)| *name == room).unwrap_or_else(|| panic!("`{room}` is not in the table of rooms")).1
+    ROOMS
+        .iter()
+        .find(|(name, _)| *name == room)
+        .unwrap_or_else(|| panic!("`{room}` is not in the table of rooms"))
+        .1
 }
 
 /// Every source file with its room, tests taken off.
@@ -82,7 +86,8 @@ fn named_rooms(line: &str) -> Vec<String> {
             let list = list.split('}').next().unwrap_or(list);
             found.extend(list.split(',').map(|item| item.trim().split("::").next().unwrap_or("").to_owned()));
         } else {
-            found.push(part.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned());
+            found
+                .push(part.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned());
         }
     }
     found.retain(|name| !name.is_empty());
@@ -129,7 +134,8 @@ fn one_room_reads_the_environment_and_one_prints() {
     for (room, path, text) in sources() {
         for line in code_lines(&text) {
             let environment = line.contains("std::env::") || line.contains("env::var");
-            let prints = ["println!", "eprintln!", "print!(", "stdout()", "stderr()"].iter().any(|w| line.contains(w));
+            let prints =
+                ["println!", "eprintln!", "print!(", "stdout()", "stderr()"].iter().any(|w| line.contains(w));
             // The command line asks whether standard error is a terminal; it writes nothing.
             let asks = line.contains("is_terminal");
             if (environment && room != "config") || (prints && room != "output" && !asks) {
@@ -143,6 +149,7 @@ fn one_room_reads_the_environment_and_one_prints() {
 #[test]
 fn every_room_exists() {
     let rooms: std::collections::BTreeSet<String> = sources().into_iter().map(|(room, ..)| room).collect();
-    let table: std::collections::BTreeSet<String> = ROOMS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let table: std::collections::BTreeSet<String> =
+        ROOMS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(rooms, table);
 }

@@ -66,7 +66,14 @@ fn the_lake_equals_the_truth_to_the_cent() {
     }
     compare(&world, &truth, "transaction_history", "earning_amount", "transaction_currency", "earningAmount");
     compare(&world, &truth, "transaction_history", "earning_amount_usd", "'USD'", "earningAmountUSD");
-    compare(&world, &truth, "transaction_history", "transaction_amount", "transaction_currency", "transactionAmount");
+    compare(
+        &world,
+        &truth,
+        "transaction_history",
+        "transaction_amount",
+        "transaction_currency",
+        "transactionAmount",
+    );
     compare(&world, &truth, "payments", "earned", "earned_currency_code", "earned");
     compare(&world, &truth, "payments", "total_payment", "payment_currency_code", "totalPayment");
     compare(&world, &truth, "payments", "withheld_tax", "payment_currency_code", "withheldTax");
@@ -109,7 +116,8 @@ fn a_published_folder_that_was_damaged_heals() {
     world.pipeline("", "");
     world.ok(&["run", "pipeline.toml"]);
     let published = world.files("lake/transaction_history");
-    std::fs::remove_dir_all(world.path("lake/transaction_history/account=contoso/earning_month=2026-09")).unwrap();
+    std::fs::remove_dir_all(world.path("lake/transaction_history/account=contoso/earning_month=2026-09"))
+        .unwrap();
     world.ok(&["run", "pipeline.toml"]);
     assert_eq!(world.files("lake/transaction_history"), published);
 }
@@ -205,7 +213,9 @@ fn sql_takes_its_query_from_anywhere_and_prunes_by_month() {
     assert_eq!(files, 1, "a filter on one month reads {files} files:\n{}", plan.stdout);
 
     for (format, first) in [("json", "["), ("ndjson", "{"), ("table", "n")] {
-        let out = world.ok(&["sql", "--format", format, "SELECT 1 AS n, CAST('1.50' AS DECIMAL(20,10)) AS d"]).stdout;
+        let out = world
+            .ok(&["sql", "--format", format, "SELECT 1 AS n, CAST('1.50' AS DECIMAL(20,10)) AS d"])
+            .stdout;
         assert!(out.starts_with(first), "{format}: {out}");
         assert!(out.contains("1.50") && !out.contains("1.500"), "{format}: {out}");
     }
@@ -236,9 +246,11 @@ fn plan_prints_every_request_and_changes_nothing() {
     world.pipeline("", "");
     let done = world.ok(&["plan", "pipeline.toml"]);
     assert!(done.stdout.contains("transaction_history 2026-07..2026-08"), "{}", done.stdout);
-    assert!(done.stdout.contains(
-        "earningForDate ge 2026-06-30T00:00:00Z and earningForDate le 2026-09-01T23:59:59.999Z"
-    ));
+    assert!(
+        done.stdout.contains(
+            "earningForDate ge 2026-06-30T00:00:00Z and earningForDate le 2026-09-01T23:59:59.999Z"
+        )
+    );
     assert!(!world.path("lake").exists());
 }
 

@@ -11,7 +11,11 @@ const SERVICE: [(&str, i32, &[&str]); 14] = [
     ("missing-key-column:transactionhistory", 65, &["earningId", "hint"]),
     ("short-last-record", 65, &["ends in the middle of its last record", "line"]),
     ("bad-cells:transactionhistory", 3, &["quarantine", "earningAmount", "line"]),
-    ("many-bad-cells:transactionhistory", 65, &["rows are refused, more than 1 %", "max_quarantined_percent"]),
+    (
+        "many-bad-cells:transactionhistory",
+        65,
+        &["rows are refused, more than 1 %", "max_quarantined_percent"],
+    ),
     ("unknown-column", 3, &["_pc_extra"]),
     ("blob-header-only", 0, &["no rows"]),
     ("blob-bom-only", 0, &["no rows"]),
@@ -27,7 +31,11 @@ fn every_fault_of_the_service_has_its_answer() {
     for (fault, code, words) in SERVICE {
         let world = World::new();
         // A truncated or corrupted blob is told by its container: zip every export.
-        let zip = if fault.starts_with("blob-truncated") || fault.starts_with("blob-corrupt") { "zip_above_rows = 1" } else { "" };
+        let zip = if fault.starts_with("blob-truncated") || fault.starts_with("blob-corrupt") {
+            "zip_above_rows = 1"
+        } else {
+            ""
+        };
         world.pipeline(&format!("faults = [\"{fault}\"]\n{zip}"), "");
         let done = world.run(&["run", "pipeline.toml"]);
         assert_eq!(done.code, code, "{fault}:\n{}", done.stderr);
@@ -40,7 +48,9 @@ fn every_fault_of_the_service_has_its_answer() {
 
 #[test]
 fn what_is_held_leaves_the_lake_as_it_is() {
-    for fault in ["fewer-rows", "many-bad-cells", "blob-header-only", "missing-key-column", "short-last-record"] {
+    for fault in
+        ["fewer-rows", "many-bad-cells", "blob-header-only", "missing-key-column", "short-last-record"]
+    {
         let world = World::new();
         world.pipeline("", "");
         world.ok(&["run", "pipeline.toml"]);
@@ -114,7 +124,16 @@ fn a_wrong_password_and_an_unreachable_host_are_told_apart() {
 /// Starts the sandbox as a server of its own; gives its address and the lines of `[source.auth]`.
 fn sandbox(world: &World) -> (String, String, std::process::Child) {
     use std::io::BufRead;
-    let mut command = world.command(&["--json", "sandbox", "--months", "2", "--rows-per-month", "20", "--delay-millis", "5"]);
+    let mut command = world.command(&[
+        "--json",
+        "sandbox",
+        "--months",
+        "2",
+        "--rows-per-month",
+        "20",
+        "--delay-millis",
+        "5",
+    ]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -122,7 +141,10 @@ fn sandbox(world: &World) -> (String, String, std::process::Child) {
     let value = |key: &str| told[key].as_str().unwrap().to_owned();
     let auth = format!(
         "kind = \"username-password\"\ntenant = \"{}\"\nclient_id = \"{}\"\nusername = \"{}\"\npassword = \"{}\"",
-        value("tenant"), value("client_id"), value("username"), value("password")
+        value("tenant"),
+        value("client_id"),
+        value("username"),
+        value("password")
     );
     (value("url"), auth, child)
 }
@@ -144,7 +166,8 @@ fn row(id: &str, amount: &str) -> String {
 }
 
 fn ingest(world: &World, files: &[&str]) -> crate::world::Done {
-    let mut args = vec!["ingest", "--dataset", "transaction_history", "--lake", "lake2", "--account", "contoso"];
+    let mut args =
+        vec!["ingest", "--dataset", "transaction_history", "--lake", "lake2", "--account", "contoso"];
     args.extend(files);
     world.run(&args)
 }
@@ -156,7 +179,8 @@ fn downloaded_files_merge_by_key_whatever_their_names() {
     world.write("export.csv", format!("\u{feff}{plain}"));
     // A gzip that is called csv, and a zip that is called txt.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    gzip.write_all(format!("{HEADER}\n{}\n{}\n", row("E-2", "20.00"), row("E-3", "3.75")).as_bytes()).unwrap();
+    gzip.write_all(format!("{HEADER}\n{}\n{}\n", row("E-2", "20.00"), row("E-3", "3.75")).as_bytes())
+        .unwrap();
     world.write("more.csv", gzip.finish().unwrap());
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, text) in [("a.csv", row("E-4", "4.00")), ("b.csv", row("E-5", "(5.00)"))] {
@@ -164,7 +188,10 @@ fn downloaded_files_merge_by_key_whatever_their_names() {
         zip.write_all(format!("{HEADER}\n{text}\n").as_bytes()).unwrap();
     }
     world.write("third.txt", zip.finish().unwrap().into_inner());
-    world.write("tabs.csv", format!("{HEADER}\n{}\n", row("E-6", "6.00")).replace("\"CSP, Direct\"", "CSP").replace(',', "\t"));
+    world.write(
+        "tabs.csv",
+        format!("{HEADER}\n{}\n", row("E-6", "6.00")).replace("\"CSP, Direct\"", "CSP").replace(',', "\t"),
+    );
 
     assert_eq!(ingest(&world, &["export.csv", "more.csv", "third.txt", "tabs.csv"]).code, 0);
     let rows = world.sql("lake2", "SELECT earning_id, earning_amount FROM transaction_history ORDER BY 1");
@@ -180,13 +207,16 @@ fn a_downloaded_file_never_wins_over_an_export() {
     let world = World::new();
     world.pipeline("", "");
     world.ok(&["run", "pipeline.toml"]);
-    let known = world.sql("lake", "SELECT earning_id, earning_amount FROM transaction_history ORDER BY 1 LIMIT 1");
+    let known =
+        world.sql("lake", "SELECT earning_id, earning_amount FROM transaction_history ORDER BY 1 LIMIT 1");
     let id = known[0].split(',').next().unwrap();
     world.write("old.csv", format!("{HEADER}\n{}\n{}\n", row(id, "999999.00"), row("E-NEW", "1.00")));
     let before = world.sql("lake", "SELECT count(*) FROM transaction_history");
-    let args = ["ingest", "--dataset", "transaction_history", "--lake", "lake", "--account", "contoso", "old.csv"];
+    let args =
+        ["ingest", "--dataset", "transaction_history", "--lake", "lake", "--account", "contoso", "old.csv"];
     world.ok(&args);
-    let after = world.sql("lake", "SELECT earning_id, earning_amount FROM transaction_history ORDER BY 1 LIMIT 1");
+    let after =
+        world.sql("lake", "SELECT earning_id, earning_amount FROM transaction_history ORDER BY 1 LIMIT 1");
     assert_eq!(known, after);
     let count: u64 = before[0].parse().unwrap();
     assert_eq!(world.sql("lake", "SELECT count(*) FROM transaction_history"), [(count + 1).to_string()]);
@@ -204,13 +234,33 @@ fn bad_files_are_refused_whole_and_explained() {
         ("quote.csv", format!("{good}E-3,\"P").into_bytes(), 65, &["ends in the middle"]),
         ("cut.gz", gzip[..gzip.len() / 2].to_vec(), 65, &["cut.gz"]),
         ("page.csv", b"<!DOCTYPE html><html><body>Sign in</body></html>".to_vec(), 65, &["HTML"]),
-        ("nokey.csv", good.replace("earningId", "somethingElse").into_bytes(), 65, &["earningId", "nokey.csv"]),
-        ("payments.csv", b"participantID,programName,earned,totalPayment,paymentStatus\n1,2,3,4,5\n".to_vec(), 65, &["payments"]),
+        (
+            "nokey.csv",
+            good.replace("earningId", "somethingElse").into_bytes(),
+            65,
+            &["earningId", "nokey.csv"],
+        ),
+        (
+            "payments.csv",
+            b"participantID,programName,earned,totalPayment,paymentStatus\n1,2,3,4,5\n".to_vec(),
+            65,
+            &["payments"],
+        ),
         ("header.csv", format!("{HEADER}\n").into_bytes(), 0, &["no rows"]),
         ("empty.csv", Vec::new(), 0, &["no rows"]),
         ("bom.csv", b"\xef\xbb\xbf".to_vec(), 0, &["no rows"]),
-        ("ragged.csv", format!("{}E-3,P-1\n", good.repeat(100)).into_bytes(), 3, &["wrong-cell-count", "line 302"]),
-        ("digits.csv", format!("{}{}\n", good.repeat(100), row("E-9", "1.00000000001")).into_bytes(), 3, &["too-many-digits", "earningAmount", "1.00000000001"]),
+        (
+            "ragged.csv",
+            format!("{}E-3,P-1\n", good.repeat(100)).into_bytes(),
+            3,
+            &["wrong-cell-count", "line 302"],
+        ),
+        (
+            "digits.csv",
+            format!("{}{}\n", good.repeat(100), row("E-9", "1.00000000001")).into_bytes(),
+            3,
+            &["too-many-digits", "earningAmount", "1.00000000001"],
+        ),
     ];
     for (name, bytes, code, words) in cases {
         let world = World::new();

@@ -61,7 +61,8 @@ fn every_column_of_a_table_says_what_it_means() {
 
 #[test]
 fn links_in_documents_lead_to_files() {
-    let mut documents = vec![root().join("README.md"), root().join("CONTRIBUTING.md"), root().join("CHANGELOG.md")];
+    let mut documents =
+        vec![root().join("README.md"), root().join("CONTRIBUTING.md"), root().join("CHANGELOG.md")];
     documents.extend(files("src/docs", "md"));
     let mut links = 0;
     for document in documents {

@@ -21,13 +21,34 @@ fn help() {
 /// Name, pipeline file, and the error that it gives: always 78.
 const PIPELINES: [(&str, &str); 8] = [
     ("unknown-key", "version = 1\nacount = \"contoso\"\nlake = \"lake\"\n"),
-    ("unknown-nested-key", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[source.sandbox]\nsead = 7\n[[datasets]]\nname = \"payments\"\n"),
-    ("missing-key", "version = 1\naccount = \"contoso\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n"),
-    ("wrong-kind", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partnercenter\"\n"),
-    ("wrong-version", "version = 2\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n"),
-    ("unknown-dataset", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payment\"\n"),
-    ("bad-account", "version = 1\naccount = \"Contoso Ltd\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n"),
-    ("missing-secret", "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"client-secret\"\ntenant = \"t\"\nclient_id = \"c\"\n[[datasets]]\nname = \"payments\"\n"),
+    (
+        "unknown-nested-key",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[source.sandbox]\nsead = 7\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "missing-key",
+        "version = 1\naccount = \"contoso\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "wrong-kind",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partnercenter\"\n",
+    ),
+    (
+        "wrong-version",
+        "version = 2\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "unknown-dataset",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payment\"\n",
+    ),
+    (
+        "bad-account",
+        "version = 1\naccount = \"Contoso Ltd\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "missing-secret",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"client-secret\"\ntenant = \"t\"\nclient_id = \"c\"\n[[datasets]]\nname = \"payments\"\n",
+    ),
 ];
 
 #[test]
@@ -50,8 +71,14 @@ fn wrong_command_lines() {
         ("no-lake", vec!["sql", "SELECT 1"]),
         ("unknown-dataset", vec!["ingest", "--dataset", "transactionhistory", "--lake", "l", "x.csv"]),
         ("missing-pipeline", vec!["run", "nothing.toml"]),
-        ("cloud-lake", vec!["ingest", "--dataset", "payments", "--lake", "s3://bucket/lake?sig=secret", "x.csv"]),
-        ("covers-alone", vec!["ingest", "--dataset", "payments", "--lake", "l", "--covers", "2026-01", "x.csv"]),
+        (
+            "cloud-lake",
+            vec!["ingest", "--dataset", "payments", "--lake", "s3://bucket/lake?sig=secret", "x.csv"],
+        ),
+        (
+            "covers-alone",
+            vec!["ingest", "--dataset", "payments", "--lake", "l", "--covers", "2026-01", "x.csv"],
+        ),
     ] {
         let done = world.run(&args);
         let text = format!("exit code {}\n{}", done.code, shown(&world, &done.stderr));

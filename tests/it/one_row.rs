@@ -91,7 +91,9 @@ async fn one_row_from_bytes_to_sql() {
     assert_eq!((manifest.version, manifest.rows()), (1, 1));
     let object = manifest.objects().next().unwrap();
     let root = dir.path().join("lake");
-    let object = std::fs::read(root.join(format!("_payoutlake/objects/transaction_history/{}.parquet", object.hash))).unwrap();
+    let object =
+        std::fs::read(root.join(format!("_payoutlake/objects/transaction_history/{}.parquet", object.hash)))
+            .unwrap();
     let published = root.join("transaction_history/account=contoso/earning_month=2026-09/part-0.parquet");
     assert_eq!(std::fs::read(published).unwrap(), object);
 
@@ -106,7 +108,8 @@ async fn one_row_from_bytes_to_sql() {
     let rows = query.run(sql).await.unwrap().rows;
     let batches = futures::TryStreamExt::try_collect::<Vec<_>>(rows).await.unwrap();
     assert_eq!(batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 1);
-    let none = query.run("SELECT 1 FROM transaction_history WHERE earning_month = '2026-08'").await.unwrap().rows;
+    let none =
+        query.run("SELECT 1 FROM transaction_history WHERE earning_month = '2026-08'").await.unwrap().rows;
     let none = futures::TryStreamExt::try_collect::<Vec<_>>(none).await.unwrap();
     assert_eq!(none.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), 0);
 }

@@ -44,9 +44,8 @@ impl Sql {
         };
         let text = match (&self.query, &self.file) {
             (Some(query), _) => query.clone(),
-            (None, Some(file)) => {
-                std::fs::read_to_string(file).map_err(|cause| unreadable(cause, &file.display().to_string()))?
-            }
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .map_err(|cause| unreadable(cause, &file.display().to_string()))?,
             (None, None) if std::io::stdin().is_terminal() => String::new(),
             (None, None) => {
                 let mut text = String::new();
@@ -56,8 +55,9 @@ impl Sql {
             }
         };
         if text.trim().is_empty() {
-            return Err(Error::new(Kind::Usage, "there is no query")
-                .hint("give it as an argument, with --file, or on standard input: payoutlake sql \"SHOW TABLES\""));
+            return Err(Error::new(Kind::Usage, "there is no query").hint(
+                "give it as an argument, with --file, or on standard input: payoutlake sql \"SHOW TABLES\"",
+            ));
         }
         Ok(text)
     }
