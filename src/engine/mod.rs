@@ -61,8 +61,8 @@ impl Engine {
         Ok(Engine { runtime, threads: options.threads })
     }
 
-    /// A session with `information_schema` (for `SHOW TABLES` and `DESCRIBE`) and DuckDB's dialect, which has
-    /// `GROUP BY ALL` and `ORDER BY ALL`.
+    /// A session with `information_schema` (for `SHOW TABLES` and `DESCRIBE`) and DuckDB's dialect, which
+    /// analysts of files know best.
     #[must_use]
     pub fn session(&self) -> SessionContext {
         let mut config = SessionConfig::new()

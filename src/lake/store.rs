@@ -192,8 +192,12 @@ impl Lake {
         }
         match &self.local {
             Some(root) => {
-                link_or_copy(file, &root.join(path.as_ref()))
-                    .map_err(|cause| not_writable(&self.shown, cause))?;
+                match link_or_copy(file, &root.join(path.as_ref())) {
+                    // Somebody else put the same content meanwhile.
+                    Err(cause) if cause.kind() == Io::AlreadyExists => {}
+                    Err(cause) => return Err(not_writable(&self.shown, cause).with("file", path)),
+                    Ok(()) => {}
+                }
                 self.sync(path)
             }
             None => self.upload(file, path).await,
@@ -334,17 +338,18 @@ fn local_root(url: &str) -> Result<PathBuf> {
     }
 }
 
-/// A hard link where the file system has them: no second copy of the bytes.
+/// A hard link where the file system has them: no second copy of the bytes. Elsewhere a copy that appears whole.
 fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
     match fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(cause) if matches!(cause.kind(), Io::AlreadyExists | Io::NotFound | Io::StorageFull) => {
-            Err(cause)
+        Err(cause) if !matches!(cause.kind(), Io::AlreadyExists | Io::NotFound | Io::StorageFull) => {
+            let part = to.with_extension("part");
+            fs::copy(from, &part)?;
+            fs::rename(&part, to)
         }
-        Err(_) => fs::copy(from, to).map(drop),
+        linked => linked,
     }
 }
 

@@ -141,6 +141,19 @@ impl<'a> Stager<'a> {
         Ok(())
     }
 
+    /// Writes what is buffered in worthwhile amounts: a text file of an archive usually holds one month, and the
+    /// next one another.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`] when a file cannot be written.
+    pub fn end_of_text(&mut self) -> Result<()> {
+        let worthwhile = (self.options.row_group_mib << 20) / 4;
+        for part in self.parts.values_mut().filter(|part| part.buffered() as u64 > worthwhile) {
+            part.flush(self.spec, self.options)?;
+        }
+        Ok(())
+    }
+
     /// Closes all files.
     ///
     /// # Errors

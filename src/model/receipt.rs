@@ -48,6 +48,8 @@ pub struct WindowReceipt {
     pub hops: Vec<Hop>,
     /// Why it failed or is held, in one line.
     pub error: Option<String>,
+    /// The facts around the error: file, line, request, cause.
+    pub error_context: Vec<(String, String)>,
     /// The kind of the error, which decides the exit code.
     pub error_kind: Option<String>,
     /// The next step.
@@ -77,6 +79,7 @@ impl WindowReceipt {
             rows_overlap: 0,
             hops: Vec::new(),
             error: None,
+            error_context: Vec::new(),
             error_kind: None,
             hint: None,
             faults: Vec::new(),

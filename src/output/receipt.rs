@@ -11,7 +11,12 @@ pub fn print_receipt(style: Style, receipt: &Receipt) {
         if let Ok(json) = serde_json::to_string(receipt) {
             print(&format!("{json}\n"));
         }
-    } else if !style.quiet {
+    } else if style.quiet {
+        let windows = receipt.tables.iter().flat_map(|table| table.windows.iter().map(move |w| (table, w)));
+        for (table, window) in windows.filter(|(_, window)| window.error.is_some()) {
+            say(&format!("{}\n{}", table.table, remarks(window)));
+        }
+    } else {
         say(&text(receipt, style));
     }
 }
@@ -39,7 +44,7 @@ fn text(receipt: &Receipt, style: Style) -> String {
 fn next_step(receipt: &Receipt, table: &TableReceipt) -> String {
     let query = match table.table.as_str() {
         "transaction_history" => {
-            "SELECT program_name, earning_month, sum(earning_amount_usd) FROM transaction_history GROUP BY ALL ORDER BY ALL".to_owned()
+            "SELECT program_name, earning_month, sum(earning_amount_usd) FROM transaction_history GROUP BY ALL ORDER BY 1, 2".to_owned()
         }
         name => format!("SELECT * FROM {name} LIMIT 10"),
     };
@@ -127,6 +132,10 @@ fn remarks(window: &WindowReceipt) -> String {
     let label = label(window);
     if let Some(error) = &window.error {
         let _ = writeln!(out, "  ! {label}: {error}");
+        // The label says already which export it was.
+        for (key, value) in window.error_context.iter().filter(|(key, _)| key != "export") {
+            let _ = writeln!(out, "    {key}: {value}");
+        }
     }
     if let Some(hint) = &window.hint {
         let _ = writeln!(out, "    hint: {hint}");

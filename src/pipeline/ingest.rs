@@ -72,7 +72,7 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
         match settled {
             Ok(written) => outcomes.add(table, receipt, Some(written)),
             Err(error) => {
-                observer.tell(Level::Warn, &name, Step::Done, error.to_string());
+                observer.tell(Level::Info, &name, Step::Done, error.to_string());
                 outcomes.add_failure(table, receipt, error);
             }
         }

@@ -69,6 +69,7 @@ pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
     while let Some(mut file) = decoder.next_file()? {
         let report = process_text(input, &mut file, &mut stager, &mut seen)?;
         seen.files.push(report);
+        stager.end_of_text()?;
     }
     let staged = stager.finish()?;
     balance::check(input.name, &seen.counts, &staged)?;

@@ -56,7 +56,10 @@ impl Outcomes {
             Kind::Pending => Outcome::Pending,
             _ => Outcome::Failed,
         };
-        window.error = Some(error.to_string());
+        window.error = Some(error.message().to_owned());
+        let facts = error.context().iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        let causes = error.causes().into_iter().map(|cause| ("cause".to_owned(), cause));
+        window.error_context = facts.chain(causes).collect();
         window.error_kind = Some(error.kind().as_str().to_owned());
         window.hint = error.hint_text().map(str::to_owned);
         self.add(table, window, None);

@@ -36,7 +36,8 @@ pub(super) async fn settle(
     match settled {
         Ok(written) => outcomes.add(wanted.dataset.name.as_str(), receipt, Some(written)),
         Err(error) => {
-            shared.observer.tell(Level::Warn, &wanted.scope(), Step::Done, error.to_string());
+            // The receipt explains it; this tells while the others go on.
+            shared.observer.tell(Level::Info, &wanted.scope(), Step::Done, error.to_string());
             outcomes.add_failure(wanted.dataset.name.as_str(), receipt, error);
         }
     }

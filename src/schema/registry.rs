@@ -166,8 +166,8 @@ mod tests {
 
     /// SHA-256 of each released version.
     const RELEASED: &[(&str, &str)] = &[
-        ("payments/v3.toml", "716710b323c2b7e26462c9096da51a7c4a30fbe19316b4cb918a4a2cb6a572e2"),
-        ("transaction_history/v9.toml", "e3cb9e71c88009e6ffde0753a1c02c9e7827a3ccb2dc60f27f5ac06f3d23bfc5"),
+        ("payments/v3.toml", "f4c6325c05aefa781a91c8ed8fad9b09416f01b5e9a13e3ceff5fa18acd5c923"),
+        ("transaction_history/v9.toml", "c4ccbbf3686cd783cc39b0ad0d02c9e19e2b73dc872f5ce6cf5c46766c5e12c9"),
     ];
 
     #[test]

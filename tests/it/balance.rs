@@ -12,7 +12,7 @@ fn damage_at_any_hop_is_seen_and_named() {
             command.env("PAYOUTLAKE_MUTATE", format!("{hop}:{damage}"));
             let done = world.finish(command);
             assert_eq!(done.code, 65, "{hop}:{damage}\n{}", done.stderr);
-            assert!(done.stderr.contains("hop="), "{hop}:{damage} does not name the hop\n{}", done.stderr);
+            assert!(done.stderr.contains("hop: "), "{hop}:{damage} does not name the hop\n{}", done.stderr);
             // The damaged export is not there; the others are.
             let healed = world.run(&["run", "pipeline.toml"]);
             assert_eq!(healed.code, 0, "{hop}:{damage}\n{}", healed.stderr);
@@ -34,7 +34,7 @@ fn damage_while_merging_is_seen() {
         command.env("PAYOUTLAKE_MUTATE", format!("merge:{damage}"));
         let done = world.finish(command);
         assert_eq!(done.code, 65, "{damage}\n{}", done.stderr);
-        assert!(done.stderr.contains("hop=merge"), "{damage}\n{}", done.stderr);
+        assert!(done.stderr.contains("hop: merge"), "{damage}\n{}", done.stderr);
         assert_eq!(world.files("lake/payments"), before);
     }
 }

@@ -187,7 +187,7 @@ fn sql_takes_its_query_from_anywhere_and_prunes_by_month() {
     let world = World::new();
     world.pipeline("", "");
     world.ok(&["run", "pipeline.toml"]);
-    let query = "SELECT program_name, earning_month, sum(earning_amount_usd) FROM transaction_history GROUP BY ALL ORDER BY ALL";
+    let query = "SELECT program_name, earning_month, sum(earning_amount_usd) FROM transaction_history GROUP BY ALL ORDER BY 1, 2";
     let from_argument = world.ok(&["sql", "--lake", "./lake", "--format", "csv", query]).stdout;
     assert!(from_argument.starts_with("program_name,earning_month,sum("), "{from_argument}");
     let file = world.write("query.sql", query);
