@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{Created, Lake, manifest_path, manifests_prefix, manifests_root};
 use crate::error::{Error, Kind, Result};
-use crate::model::{PartitionKey, RunId, Totals};
+use crate::model::{PartitionKey, RunId, TableSpec, Totals};
 
 /// The manifest format that this build writes, and the newest that it reads.
 const FORMAT: u32 = 1;
@@ -92,9 +92,7 @@ impl Manifest {
     #[must_use]
     pub fn next(
         current: Option<&Manifest>,
-        table: &str,
-        partition_columns: [String; 2],
-        schema: &Schema,
+        spec: &TableSpec,
         mut partitions: Vec<Partition>,
         commit_id: String,
         run_id: RunId,
@@ -105,13 +103,13 @@ impl Manifest {
             format: FORMAT,
             min_reader: FORMAT,
             min_writer: FORMAT,
-            table: table.to_owned(),
+            table: spec.name.clone(),
             version: current.map_or(1, |current| current.version + 1),
             commit_id,
             committed_at,
             run_id,
-            partition_columns,
-            schema: StoredSchema::of(schema),
+            partition_columns: spec.partition_columns.clone(),
+            schema: StoredSchema::of(&spec.schema),
             partitions,
         }
     }

@@ -55,7 +55,7 @@ pub struct Change<'a> {
 #[derive(Debug)]
 #[must_use]
 pub enum Loaded {
-    Applied(Applied),
+    Applied(Box<Applied>),
     /// A guard refuses it; the lake was left as it is.
     Held(Vec<String>),
 }
@@ -104,14 +104,14 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
         let before: Vec<&Partition> = current.iter().flat_map(|current| &current.partitions).collect();
         if plan.partitions.values().eq(before.iter().copied()) {
             // Nothing to say, not even a newer extraction time.
-            return Ok(Loaded::Applied(Applied { manifest: current, ..Applied::default() }));
+            return Ok(Loaded::Applied(Box::new(Applied { manifest: current, ..Applied::default() })));
         }
         put_objects(context, change, &plan.new_files).await?;
         let manifest = next_manifest(change, current.as_ref(), &plan);
         match lake::commit(context.lake, &manifest).await? {
             CommitOutcome::Committed => {
                 publish::publish(context.lake, context.publish, &manifest).await?;
-                return Ok(Loaded::Applied(applied(plan, manifest)));
+                return Ok(Loaded::Applied(Box::new(applied(plan, manifest))));
             }
             CommitOutcome::Conflict(winner) => current = Some(*winner),
         }
@@ -297,9 +297,7 @@ async fn put_objects(context: &Context<'_>, change: &Change<'_>, files: &[Staged
 fn next_manifest(change: &Change<'_>, current: Option<&Manifest>, plan: &Plan) -> Manifest {
     Manifest::next(
         current,
-        &change.spec.name,
-        change.spec.partition_columns.clone(),
-        &change.spec.schema,
+        change.spec,
         plan.partitions.values().cloned().collect(),
         commit_id(plan),
         change.run_id,

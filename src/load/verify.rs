@@ -53,7 +53,7 @@ pub(super) fn file(key: &PartitionKey, path: String, bytes: u64, rows: u64) -> P
     ParquetFile { path, bytes, rows, partition: vec![key.account.to_string(), key.value.clone()] }
 }
 
-/// Only the columns that [`tally`] reads, and `also`.
+/// Only the columns that [`tally()`] reads, and `also`.
 pub(super) fn counted(rows: DataFrame, spec: &TableSpec, also: Option<&str>) -> Result<DataFrame> {
     let mut columns = vec!["_pc_row_hash"];
     for money in &spec.money {

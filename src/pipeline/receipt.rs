@@ -10,7 +10,7 @@ use crate::model::{Outcome, RECEIPT_FORMAT, Receipt, TableReceipt, Totals, Windo
 
 /// What a committed window brought.
 pub(super) struct Written {
-    pub applied: Applied,
+    pub applied: Box<Applied>,
     /// Rows and sums of the window.
     pub staged: Totals,
     /// The money columns that every row has.
