@@ -36,6 +36,7 @@ async fn main() -> payoutlake::error::Result<()> {
         files: vec![file],
         covers: None,
         extracted_at: None,
+        max_quarantined_percent: 1,
     };
     let ingest = ingest_plan(flags, &Environment::default(), Timestamp::now)?;
     let lake = Lake::open(&ingest.settings.lake)?;

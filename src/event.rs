@@ -10,9 +10,7 @@ pub enum Step {
     Wait,
     Download,
     Normalise,
-    Write,
     Commit,
-    Publish,
     Done,
 }
 

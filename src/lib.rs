@@ -1,6 +1,7 @@
 //! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
 //!
-//! The design is told in [`_architecture`], one row is followed through every room in [`_one_row`].
+//! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
+//! in [`_one_row`].
 
 pub mod cli;
 pub mod config;
@@ -22,6 +23,9 @@ pub mod source;
 
 #[doc = include_str!("docs/architecture.md")]
 pub mod _architecture {}
+
+#[doc = include_str!("docs/decisions.md")]
+pub mod _decisions {}
 
 #[doc = include_str!("docs/one-row.md")]
 pub mod _one_row {}

@@ -105,8 +105,13 @@ fn dispatch(command: Command, setting: Setting) -> Result<u8> {
         .build()
         .map_err(|cause| Error::new(Kind::Bug, "the async runtime could not start").caused_by(cause))?;
     let done = runtime.block_on(async {
+        // On a thread of its own: work that does not pause must not keep a signal waiting.
+        let command = tokio::spawn(perform(command, setting));
         tokio::select! {
-            done = perform(command, &setting) => done,
+            done = command => done.unwrap_or_else(|cause| match cause.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(cause) => Err(Error::new(Kind::Bug, "the command was stopped").caused_by(cause)),
+            }),
             stopped = interrupted() => Err(stopped),
         }
     });
@@ -115,7 +120,8 @@ fn dispatch(command: Command, setting: Setting) -> Result<u8> {
     done
 }
 
-async fn perform(command: Command, setting: &Setting) -> Result<u8> {
+async fn perform(command: Command, setting: Setting) -> Result<u8> {
+    let setting = &setting;
     match command {
         Command::Run(run) => run.perform(setting).await,
         Command::Plan(plan) => plan.perform(setting),

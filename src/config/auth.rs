@@ -9,7 +9,7 @@ use crate::source::Auth;
 /// # Errors
 /// [`Kind::Config`] that names every place where a missing value was looked for.
 pub(super) fn auth(section: &AuthSection, environment: &Environment) -> Result<Auth> {
-    let value = |key: &str, variable: &str, in_file: &Option<String>| -> Result<String> {
+    let value = |key: &str, variable: &str, in_file: Option<&str>| -> Result<String> {
         if let Some(value) = environment.get(variable) {
             return Ok(value.to_owned());
         }
@@ -26,14 +26,18 @@ pub(super) fn auth(section: &AuthSection, environment: &Environment) -> Result<A
                 ))),
         }
     };
-    let tenant = value("tenant", "PARTNER_CENTER_TENANT_ID", &section.tenant)?;
-    let client_id = value("client_id", "PARTNER_CENTER_CLIENT_ID", &section.client_id)?;
+    let tenant = value("tenant", "PARTNER_CENTER_TENANT_ID", section.tenant.as_deref())?;
+    let client_id = value("client_id", "PARTNER_CENTER_CLIENT_ID", section.client_id.as_deref())?;
     Ok(match section.kind {
         AuthKind::UsernamePassword => Auth::UsernamePassword {
             tenant,
             client_id,
-            username: value("username", "PARTNER_CENTER_USERNAME", &section.username)?,
-            password: Secret::new(value("password", "PARTNER_CENTER_PASSWORD", &section.password)?),
+            username: value("username", "PARTNER_CENTER_USERNAME", section.username.as_deref())?,
+            password: Secret::new(value(
+                "password",
+                "PARTNER_CENTER_PASSWORD",
+                section.password.as_ref().map(Secret::expose),
+            )?),
         },
         AuthKind::ClientSecret => Auth::ClientSecret {
             tenant,
@@ -41,7 +45,7 @@ pub(super) fn auth(section: &AuthSection, environment: &Environment) -> Result<A
             client_secret: Secret::new(value(
                 "client_secret",
                 "PARTNER_CENTER_CLIENT_SECRET",
-                &section.client_secret,
+                section.client_secret.as_ref().map(Secret::expose),
             )?),
         },
     })

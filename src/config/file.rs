@@ -2,19 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::nearest;
 use crate::error::{Error, Kind, Result};
 use crate::load::publish::Publish;
 use crate::pipeline::{Cleanup, Raw, Wait};
+use crate::secret::Secret;
 use crate::{decode, engine, load, sandbox, source};
 
 /// The format of pipeline files that this build reads.
 const VERSION: u32 = 1;
 
 /// A file in `pipelines/`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineFile {
     /// Format of the file: 1.
@@ -46,7 +47,7 @@ pub struct PipelineFile {
 }
 
 /// Where the exports come from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
     pub kind: SourceKind,
@@ -61,7 +62,7 @@ pub struct SourceSection {
     pub sandbox: Option<sandbox::Options>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
     /// The real service.
@@ -71,18 +72,18 @@ pub enum SourceKind {
 }
 
 /// Values may be references: `${env:NAME}`, `${file:path}`. An environment variable `PARTNER_CENTER_*` wins.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthSection {
     pub kind: AuthKind,
     pub tenant: Option<String>,
     pub client_id: Option<String>,
-    pub client_secret: Option<String>,
+    pub client_secret: Option<Secret>,
     pub username: Option<String>,
-    pub password: Option<String>,
+    pub password: Option<Secret>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthKind {
     #[default]
@@ -90,7 +91,7 @@ pub enum AuthKind {
     ClientSecret,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSection {
     /// The name of a dataset: `transaction_history`.
@@ -140,8 +141,18 @@ impl PipelineFile {
     }
 }
 
+/// `invalid type: string "hunter2", expected u32` without what stands in the file.
+fn without_values(message: &str) -> String {
+    match (message.split_once(": "), message.rsplit_once(", expected ")) {
+        (Some((what, _)), Some((_, expected))) if what.starts_with("invalid") => {
+            format!("{what}, expected {expected}")
+        }
+        _ => message.to_owned(),
+    }
+}
+
 fn wrong(text: &str, path: &Path, cause: &toml::de::Error) -> Error {
-    let message = cause.message().lines().next().unwrap_or("the file is not valid").to_owned();
+    let message = without_values(cause.message().lines().next().unwrap_or("the file is not valid"));
     let mut error = Error::new(Kind::Config, format!("the pipeline file is wrong: {message}"));
     error = error.with("file", path.display());
     if let Some(span) = cause.span() {
@@ -149,8 +160,9 @@ fn wrong(text: &str, path: &Path, cause: &toml::de::Error) -> Error {
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         error = error.with("line", line).with("column", column);
-        if let Some(shown) = text.lines().nth(line - 1) {
-            error = error.with("there", shown.trim());
+        // The key alone: the value may be a password.
+        if let Some((key, _)) = text.lines().nth(line - 1).and_then(|shown| shown.split_once('=')) {
+            error = error.with("key", key.trim());
         }
     }
     match nearest::suggestion(&message) {

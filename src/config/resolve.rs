@@ -33,6 +33,8 @@ pub struct IngestFlags {
     /// `YYYY-MM` or `YYYY-MM..YYYY-MM`.
     pub covers: Option<String>,
     pub extracted_at: Option<Timestamp>,
+    /// A file of which a larger share is refused is held, in percent.
+    pub max_quarantined_percent: u32,
 }
 
 /// The embedded sandbox that a run has to start first.
@@ -78,7 +80,6 @@ pub fn run_plan(
         run_id: RunId(Uuid::now_v7()),
         account: parse_account(account, environment).map_err(in_file)?,
         lake: environment.expand("lake", lake).map_err(in_file)?,
-        registry,
         decode: file.decode.clone(),
         load: with_mutation(file.load.clone(), environment),
         engine: file.engine.clone(),
@@ -92,7 +93,7 @@ pub fn run_plan(
 }
 
 /// # Errors
-/// [`Kind::Usage`] for a flag that is wrong.
+/// [`Kind::Usage`] for a flag that is wrong, [`Kind::Config`] for an account or dataset that is.
 pub fn ingest_plan(
     flags: IngestFlags,
     environment: &Environment,
@@ -100,14 +101,23 @@ pub fn ingest_plan(
 ) -> Result<Ingest> {
     let registry = Registry::built_in()?;
     let dataset = registry.dataset(&flags.dataset)?.clone();
+    if flags.covers.is_some() && flags.files.len() > 1 {
+        return Err(Error::new(
+            Kind::Usage,
+            "--covers takes one file: each file would replace the one before",
+        )
+        .with("files", flags.files.len())
+        .hint("put the files into one zip archive, or leave --covers out and let them merge by key"));
+    }
+    let mut load = crate::load::Options::default();
+    load.guards.max_quarantined_percent = flags.max_quarantined_percent;
     let settings = Settings {
         command: "ingest".to_owned(),
         run_id: RunId(Uuid::now_v7()),
         account: parse_account(&flags.account, environment)?,
         lake: flags.lake,
-        registry,
         decode: crate::decode::Options::default(),
-        load: with_mutation(crate::load::Options::default(), environment),
+        load: with_mutation(load, environment),
         engine: engine::Options::default(),
         publish: crate::load::publish::Publish::default(),
         raw: Raw::default(),
@@ -151,6 +161,9 @@ fn parse_account(text: &str, environment: &Environment) -> Result<Account> {
     Account::parse(&text).map_err(|invalid| Error::new(Kind::Config, invalid.0).with("key", "account"))
 }
 
+/// Far beyond the service's reach of 36 months.
+const MAX_MONTHS: u32 = 120;
+
 fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) -> Result<Vec<DatasetPlan>> {
     if file.datasets.is_empty() {
         return Err(Error::new(Kind::Config, "the pipeline names no dataset")
@@ -165,6 +178,13 @@ fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) 
             )
             .hint("download it in the portal and use `payoutlake ingest`"));
         };
+        if !(1..=MAX_MONTHS).contains(&section.months)
+            || !(1..=MAX_MONTHS).contains(&section.months_per_export)
+        {
+            return Err(Error::new(Kind::Config, "`months` or `months_per_export` is out of range")
+                .with("dataset", &section.name)
+                .hint(format!("use 1 to {MAX_MONTHS}; the service itself reaches back 36 months")));
+        }
         let windows = match api.windowed {
             true => windows::windows(today, section.months, section.months_per_export),
             false => Vec::new(),

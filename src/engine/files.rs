@@ -18,6 +18,8 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use object_store::ObjectMeta;
+use object_store::path::Path;
 
 /// Where the files of a table stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub enum Place {
 #[derive(Debug, Clone)]
 pub struct ParquetFile {
     /// Path inside the store; for a local file its absolute path.
-    pub path: String,
+    pub path: Path,
     pub bytes: u64,
     pub rows: u64,
     /// One value for each partition column.
@@ -106,7 +108,15 @@ impl ParquetFiles {
             file.partition.iter().map(|value| ScalarValue::Utf8(partition_value(value).map(str::to_owned)));
         let mut statistics = Statistics::new_unknown(self.table_schema.file_schema());
         statistics.num_rows = Precision::Exact(file.rows as usize);
-        PartitionedFile::new(file.path.clone(), file.bytes)
+        // The path as it is: `PartitionedFile::new` would encode it once more.
+        let meta = ObjectMeta {
+            location: file.path.clone(),
+            last_modified: Default::default(),
+            size: file.bytes,
+            e_tag: None,
+            version: None,
+        };
+        PartitionedFile::new_from_meta(meta)
             .with_partition_values(values.collect())
             .with_statistics(Arc::new(statistics))
     }

@@ -98,7 +98,7 @@ pub(crate) fn failed(cause: DataFusionError, what: &str) -> Error {
     };
     let error = Error::new(kind, what).caused_by(cause);
     match kind {
-        Kind::Config => error.hint("raise `limits.engine_memory_mib` in the pipeline file"),
+        Kind::Config => error.hint("raise `engine.memory_mib` in the pipeline file, or ask for less at once"),
         Kind::Destination => error.hint("check the lake's storage; nothing was changed"),
         _ => error,
     }

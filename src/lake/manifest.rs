@@ -232,6 +232,24 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// # Errors
+    /// [`Kind::Contract`] when the table has a column that `schema` lacks or types otherwise: writing it under that
+    /// schema would lose the column.
+    pub fn check_columns(&self, schema: &Schema) -> Result<()> {
+        let there = self.schema.to_arrow()?;
+        let lost = there.fields().iter().find(|field| {
+            !schema.field_with_name(field.name()).is_ok_and(|new| new.data_type() == field.data_type())
+        });
+        let Some(lost) = lost else { return Ok(()) };
+        Err(Error::new(Kind::Contract, "the table has a column that this command does not know")
+            .with("table", &self.table)
+            .with("column", lost.name())
+            .with("type", lost.data_type())
+            .hint("use the schema folder or the payoutlake that wrote the table last; nothing was changed"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
 //! A storage URL becomes an [`ObjectStore`] here, and nowhere else; local disk is made durable here.
 
 use std::fs;
-use std::io::ErrorKind as Io;
+use std::io::{ErrorKind as Io, Write as _};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -36,6 +37,12 @@ pub enum Created {
     Exists,
 }
 
+/// Folder for files being written, inside the lake.
+const SPOOL: &str = "tmp";
+
+/// A run ends after a day at the latest; what a killed one left behind may go after twice that.
+const SPOOL_KEPT: Duration = Duration::from_secs(48 * 3600);
+
 /// How many bytes go to an object store in one part of a multipart upload.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
@@ -48,6 +55,7 @@ impl Lake {
     pub fn open(url: &str) -> Result<Lake> {
         let root = local_root(url)?;
         fs::create_dir_all(&root).map_err(|cause| not_writable(url, cause))?;
+        sweep(&root.join(super::ROOT).join(SPOOL));
         Self::local(url, root)
     }
 
@@ -76,12 +84,6 @@ impl Lake {
         &self.store
     }
 
-    /// The lake's URL as the user wrote it.
-    #[must_use]
-    pub fn shown(&self) -> &str {
-        &self.shown
-    }
-
     /// A fresh folder for files being written; removed when it is dropped. On local disk it stands inside
     /// the lake, so that a finished file becomes an object without a second copy.
     ///
@@ -90,7 +92,7 @@ impl Lake {
     pub fn spool_dir(&self) -> Result<tempfile::TempDir> {
         let made = match &self.local {
             Some(root) => {
-                let parent = root.join(super::ROOT).join("tmp");
+                let parent = root.join(super::ROOT).join(SPOOL);
                 fs::create_dir_all(&parent).and_then(|()| tempfile::tempdir_in(parent))
             }
             None => tempfile::tempdir(),
@@ -129,10 +131,19 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn list(&self, prefix: &Path) -> Result<Vec<Path>> {
-        let found = self.store.list(Some(prefix)).map_ok(|meta| meta.location).try_collect::<Vec<_>>().await;
-        let mut paths = found.map_err(|cause| self.failed(cause, "listed", prefix))?;
-        paths.sort();
-        Ok(paths)
+        Ok(self.list_sizes(prefix).await?.into_iter().map(|(path, _)| path).collect())
+    }
+
+    /// Names and sizes in bytes of all objects below a prefix, sorted.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn list_sizes(&self, prefix: &Path) -> Result<Vec<(Path, u64)>> {
+        let found = self.store.list(Some(prefix)).map_ok(|meta| (meta.location, meta.size));
+        let found = found.try_collect::<Vec<_>>().await;
+        let mut found = found.map_err(|cause| self.failed(cause, "listed", prefix))?;
+        found.sort();
+        Ok(found)
     }
 
     /// Names of the folders right below a prefix, sorted.
@@ -153,14 +164,18 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn create(&self, path: &Path, bytes: Bytes) -> Result<Created> {
+        if let Some(root) = &self.local {
+            let created = create_whole(&root.join(path.as_ref()), &bytes);
+            let created = created.map_err(|cause| not_writable(&self.shown, cause).with("file", path))?;
+            self.sync(path)?;
+            return Ok(created);
+        }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(path, bytes.into(), options).await {
-            Ok(_) => {}
-            Err(object_store::Error::AlreadyExists { .. }) => return Ok(Created::Exists),
-            Err(cause) => return Err(self.failed(cause, "written", path)),
+            Ok(_) => Ok(Created::New),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Exists),
+            Err(cause) => Err(self.failed(cause, "written", path)),
         }
-        self.sync(path)?;
-        Ok(Created::New)
     }
 
     /// [`Lake::create`] of a JSON document.
@@ -176,9 +191,16 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn replace_json(&self, path: &Path, value: &impl Serialize) -> Result<()> {
-        let put = self.store.put(path, to_json(value)?.into()).await;
-        put.map_err(|cause| self.failed(cause, "written", path))?;
-        self.sync(path)
+        let bytes = to_json(value)?;
+        if let Some(root) = &self.local {
+            let target = root.join(path.as_ref());
+            let placed =
+                write_beside(&target, &bytes).and_then(|file| file.persist(&target).map_err(|e| e.error));
+            placed.map_err(|cause| not_writable(&self.shown, cause).with("file", path))?;
+            return self.sync(path);
+        }
+        let put = self.store.put(path, bytes.into()).await;
+        put.map(drop).map_err(|cause| self.failed(cause, "written", path))
     }
 
     /// Makes a finished local file an object, durably. An object that exists already is left as it is:
@@ -187,9 +209,6 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn put_file(&self, file: &FsPath, path: &Path) -> Result<()> {
-        if self.store.head(path).await.is_ok() {
-            return Ok(());
-        }
         match &self.local {
             Some(root) => {
                 match link_or_copy(file, &root.join(path.as_ref())) {
@@ -200,6 +219,7 @@ impl Lake {
                 }
                 self.sync(path)
             }
+            None if self.store.head(path).await.is_ok() => Ok(()),
             None => self.upload(file, path).await,
         }
     }
@@ -350,6 +370,44 @@ fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
             fs::rename(&part, to)
         }
         linked => linked,
+    }
+}
+
+/// Writes a file under a hidden name in the folder of `target`, with its bytes on the disk.
+fn write_beside(target: &FsPath, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = target.parent().unwrap_or(target);
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Puts a file in place if nothing stands there. It is whole when its name appears, also after a loss of power.
+fn create_whole(target: &FsPath, bytes: &[u8]) -> std::io::Result<Created> {
+    let file = write_beside(target, bytes)?;
+    match fs::hard_link(file.path(), target) {
+        Ok(()) => Ok(Created::New),
+        Err(cause) if cause.kind() == Io::AlreadyExists => Ok(Created::Exists),
+        // A file system without hard links: the name is claimed first, and filled then.
+        Err(cause) if cause.kind() == Io::Unsupported || cause.kind() == Io::PermissionDenied => {
+            match file.persist_noclobber(target) {
+                Ok(_) => Ok(Created::New),
+                Err(error) if error.error.kind() == Io::AlreadyExists => Ok(Created::Exists),
+                Err(error) => Err(error.error),
+            }
+        }
+        Err(cause) => Err(cause),
+    }
+}
+
+/// Removes what killed runs left in the spool. Best effort: a folder that cannot be removed does no harm.
+fn sweep(spool: &FsPath) {
+    for entry in fs::read_dir(spool).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > SPOOL_KEPT) {
+            let _left = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::prelude::Expr;
+use datafusion::prelude::{Expr, col};
 use jiff::Timestamp;
 
 use super::publish::{self, Publish};
-use super::{Digest, Options, Staged, StagedPart, merge, verify};
+use super::{Digest, Options, Staged, StagedPart, guards, merge, verify};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::lake::{self, CommitOutcome, Lake, Manifest, Object, Partition, object_path};
@@ -29,6 +29,9 @@ pub struct Context<'a> {
 pub enum Coverage {
     /// All rows of these months of the account: they are replaced.
     Window(Window),
+    /// All rows that the service can reach: they merge by key, rows beyond its reach stay, and all rows in which
+    /// the column `pending` is still blank are replaced.
+    FullPull { pending: String },
     /// Nothing: rows are merged by key, the newer extraction wins, nothing else is removed.
     Merge {
         /// Old rows that go whatever their key.
@@ -45,8 +48,6 @@ pub struct Change<'a> {
     /// When the export was finished; `None` for hand-downloaded files.
     pub extracted_at: Option<Timestamp>,
     pub staged: &'a Staged,
-    /// Hold a full pull that has no row although the lake has some.
-    pub refuse_empty: bool,
     pub run_id: RunId,
     pub now: Timestamp,
 }
@@ -62,8 +63,10 @@ pub enum Loaded {
 
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Whether any object was written.
+    /// Whether the table's rows changed.
     pub rewritten: bool,
+    /// Rows that were left out because the lake holds a newer extraction of them.
+    pub rows_too_late: u64,
     /// Rows in the partitions that were written.
     pub rows_written: u64,
     pub files_written: u64,
@@ -78,6 +81,7 @@ struct Plan {
     partitions: BTreeMap<PartitionKey, Partition>,
     new_files: Vec<StagedPart>,
     held: Vec<String>,
+    rows_too_late: u64,
     hops: Vec<Hop>,
     // Holds the merged files until they are objects.
     _spool: Option<tempfile::TempDir>,
@@ -96,22 +100,25 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
     for _ in 0..MAX_CONFLICTS {
         if let Some(current) = &current {
             current.check_writable()?;
+            current.check_columns(&change.spec.schema)?;
         }
         let plan = plan(context, change, current.as_ref()).await?;
         if !plan.held.is_empty() {
             return Ok(Loaded::Held(plan.held));
         }
-        let before: Vec<&Partition> = current.iter().flat_map(|current| &current.partitions).collect();
-        if plan.partitions.values().eq(before.iter().copied()) {
+        let before = || current.iter().flat_map(|current| &current.partitions);
+        if plan.partitions.values().eq(before()) {
             // Nothing to say, not even a newer extraction time.
-            return Ok(Loaded::Applied(Box::new(Applied { manifest: current, ..Applied::default() })));
+            return Ok(Loaded::Applied(Box::new(applied(plan, current, false))));
         }
+        let objects = |partition: &Partition| partition.objects.clone();
+        let rewritten = !plan.partitions.values().map(objects).eq(before().map(objects));
         put_objects(context, change, &plan.new_files).await?;
         let manifest = next_manifest(change, current.as_ref(), &plan);
         match lake::commit(context.lake, &manifest).await? {
             CommitOutcome::Committed => {
                 publish::publish(context.lake, context.publish, &manifest).await?;
-                return Ok(Loaded::Applied(Box::new(applied(plan, manifest))));
+                return Ok(Loaded::Applied(Box::new(applied(plan, Some(manifest), rewritten))));
             }
             CommitOutcome::Conflict(winner) => current = Some(*winner),
         }
@@ -122,68 +129,82 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
         .hint("nothing was committed; run again when fewer runs write this lake"))
 }
 
-fn applied(plan: Plan, manifest: Manifest) -> Applied {
+fn applied(plan: Plan, manifest: Option<Manifest>, rewritten: bool) -> Applied {
     Applied {
-        rewritten: !plan.new_files.is_empty(),
+        rewritten,
+        rows_too_late: plan.rows_too_late,
         rows_written: plan.new_files.iter().map(|part| part.totals.rows).sum(),
         files_written: plan.new_files.len() as u64,
         bytes_written: plan.new_files.iter().map(|part| part.bytes).sum(),
-        manifest: Some(manifest),
+        manifest,
         hops: plan.hops,
     }
 }
 
 async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manifest>) -> Result<Plan> {
-    let partitions = current.iter().flat_map(|c| &c.partitions).map(|p| (p.key.clone(), p.clone())).collect();
-    let mut plan =
-        Plan { partitions, new_files: Vec::new(), held: Vec::new(), hops: Vec::new(), _spool: None };
-    let to_merge = match &change.coverage {
-        Coverage::Window(window) => replace_months(context, change, *window, &mut plan),
-        Coverage::Merge { .. } => change.staged.parts.iter().collect(),
+    let there = || current.iter().flat_map(|current| &current.partitions);
+    let mut plan = Plan {
+        partitions: there().map(|p| (p.key.clone(), p.clone())).collect(),
+        new_files: Vec::new(),
+        held: Vec::new(),
+        rows_too_late: 0,
+        hops: Vec::new(),
+        _spool: None,
     };
-    if let (Coverage::Merge { replaces: Some(_) }, true) = (&change.coverage, change.refuse_empty) {
-        plan.held.extend(emptied(change, current));
+    let of_account: Vec<&Partition> = there().filter(|p| p.key.account == *change.account).collect();
+    match &change.coverage {
+        Coverage::Window(window) => {
+            let outside = replace_months(context, change, *window, &mut plan);
+            // The months that are replaced have no part in a merge: their new rows are the whole truth.
+            let is_replaced = |p: &&&Partition| p.key.month().is_some_and(|month| window.contains(month));
+            let old: Vec<&Partition> = of_account.iter().filter(|p| !is_replaced(p)).copied().collect();
+            merge_into(context, change, &outside, None, &old, &mut plan).await?;
+        }
+        Coverage::FullPull { pending } => {
+            if of_account.iter().any(|p| p.extracted_at > change.extracted_at) {
+                // A newer pull of everything is there already.
+                plan.rows_too_late = change.staged.totals().rows;
+                return Ok(plan);
+            }
+            plan.held.extend(guards::shrunk_pull(&context.options.guards, &of_account, change.staged));
+            let parts: Vec<&StagedPart> = change.staged.parts.iter().collect();
+            let blank = col(pending).is_null();
+            merge_into(context, change, &parts, Some(blank), &of_account, &mut plan).await?;
+        }
+        Coverage::Merge { replaces } => {
+            let parts: Vec<&StagedPart> = change.staged.parts.iter().collect();
+            merge_into(context, change, &parts, replaces.clone(), &of_account, &mut plan).await?;
+        }
     }
-    let replaces = match &change.coverage {
-        Coverage::Merge { replaces } => replaces.clone(),
-        Coverage::Window(_) => None,
-    };
-    if to_merge.is_empty() && replaces.is_none() {
-        return Ok(plan);
-    }
-    // The months that are replaced have no part in a merge: their new rows are the whole truth.
-    let is_replaced = |key: &PartitionKey| match &change.coverage {
-        Coverage::Window(window) => key.month().is_some_and(|month| window.contains(month)),
-        Coverage::Merge { .. } => false,
-    };
-    let old = current.iter().flat_map(|current| &current.partitions);
-    let old: Vec<&Partition> =
-        old.filter(|p| p.key.account == *change.account && !is_replaced(&p.key)).collect();
+    Ok(plan)
+}
+
+/// Merges parts into the old partitions by key.
+async fn merge_into(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    parts: &[&StagedPart],
+    replaces: Option<Expr>,
+    old: &[&Partition],
+    plan: &mut Plan,
+) -> Result<()> {
     if old.is_empty() {
         // Nothing to merge with: the staged files are the partitions.
-        for part in to_merge {
-            take_part(&mut plan, change, part.clone(), false);
-        }
-        return Ok(plan);
+        parts.iter().for_each(|part| take_part(plan, change, (*part).clone(), false));
+        return Ok(());
     }
-    let merged = merge::merge(context, change, &to_merge, replaces, &old).await?;
+    if parts.is_empty() && replaces.is_none() {
+        return Ok(());
+    }
+    let merged = merge::merge(context, change, parts, replaces, old).await?;
+    plan.rows_too_late += merged.rows_too_late;
     plan.hops.extend(merged.hops);
-    for part in merged.parts {
-        take_part(&mut plan, change, part, false);
-    }
+    merged.parts.into_iter().for_each(|part| take_part(plan, change, part, false));
     for key in merged.emptied {
         plan.partitions.remove(&key);
     }
     plan._spool = Some(merged.spool);
-    Ok(plan)
-}
-
-/// Why a full pull without any row is not believed.
-fn emptied(change: &Change<'_>, current: Option<&Manifest>) -> Option<String> {
-    let there = current.iter().flat_map(|current| &current.partitions);
-    let rows = there.filter(|p| p.key.account == *change.account).map(|p| p.totals.rows).sum::<u64>();
-    (change.staged.parts.is_empty() && rows > 0)
-        .then(|| format!("the lake has {rows} rows of this account and this export none"))
+    Ok(())
 }
 
 /// Plans the months of a window; gives back the parts outside it, which are merged by key.
@@ -206,12 +227,13 @@ fn replace_months<'s>(
     for month in window.months() {
         let key = PartitionKey::of_month(change.account, Some(month));
         let old = plan.partitions.get(&key);
-        if is_newer(old, change.extracted_at) {
-            continue;
-        }
         let old_rows = old.map_or(0, |old| old.totals.rows);
         let new_rows = inside.get(&month).map_or(0, |part| part.totals.rows);
-        if let Some(reason) = shrink(&context.options.guards, month, old_rows, new_rows) {
+        if is_newer(old, change.extracted_at) {
+            plan.rows_too_late += new_rows;
+            continue;
+        }
+        if let Some(reason) = guards::shrunk_month(&context.options.guards, month, old_rows, new_rows) {
             plan.held.push(reason);
             continue;
         }
@@ -224,22 +246,6 @@ fn replace_months<'s>(
 /// Whether the lake holds a newer whole export of the month: then this one comes too late.
 fn is_newer(old: Option<&Partition>, extracted_at: Option<Timestamp>) -> bool {
     old.is_some_and(|old| old.whole && old.extracted_at.is_some() && old.extracted_at > extracted_at)
-}
-
-/// Why a month may not be replaced by so few rows.
-fn shrink(guards: &super::Guards, month: Month, old: u64, new: u64) -> Option<String> {
-    let lost = old.saturating_sub(new);
-    let too_much = old >= guards.shrink_floor_rows
-        && u128::from(lost) * 100 > u128::from(old) * u128::from(guards.max_shrink_percent);
-    if old > 0 && new == 0 {
-        return Some(format!("{month} has {old} rows in the lake and none in this export"));
-    }
-    too_much.then(|| {
-        format!(
-            "{month} has {old} rows in the lake and only {new} in this export: more than {} % would vanish",
-            guards.max_shrink_percent
-        )
-    })
 }
 
 /// Puts a part in place of its partition, unless the rows there are the same.
@@ -316,22 +322,4 @@ fn commit_id(plan: &Plan) -> String {
         }
     }
     hasher.finalize().to_hex()[..32].to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::Guards;
-
-    #[test]
-    fn a_month_may_shrink_a_little_and_never_vanish() {
-        let guards = Guards { max_shrink_percent: 10, shrink_floor_rows: 100, ..Guards::default() };
-        let month = Month::new(2026, 9);
-        assert_eq!(shrink(&guards, month, 1000, 900), None);
-        assert!(shrink(&guards, month, 1000, 899).is_some());
-        assert_eq!(shrink(&guards, month, 99, 1), None, "below the floor");
-        assert!(shrink(&guards, month, 1, 0).is_some(), "to nothing");
-        assert_eq!(shrink(&guards, month, 0, 0), None);
-        assert_eq!(shrink(&guards, month, 10, 1000), None);
-    }
 }

@@ -19,6 +19,8 @@ pub(super) struct Merged {
     pub parts: Vec<StagedPart>,
     /// Partitions in which no row is left.
     pub emptied: Vec<PartitionKey>,
+    /// New rows that are older than what the lake holds.
+    pub rows_too_late: u64,
     pub hops: Vec<Hop>,
     pub spool: tempfile::TempDir,
 }
@@ -34,16 +36,16 @@ pub(super) async fn merge(
     let spec = change.spec;
     let spool = context.lake.spool_dir()?;
     let old_files = old.iter().flat_map(|p| {
-        p.objects.iter().map(|o| file(&p.key, object_path(&spec.name, &o.hash).to_string(), o.bytes, o.rows))
+        p.objects.iter().map(|o| file(&p.key, object_path(&spec.name, &o.hash), o.bytes, o.rows))
     });
     let new_files = parts.iter().map(|part| {
-        // The store of local files names them by their absolute path without the first slash.
+        // The store of local files names them by their absolute path.
         let path = object_store::path::Path::from_absolute_path(&part.file).map_err(|cause| {
             Error::new(Kind::Destination, "a staged file cannot be named")
                 .with("file", part.file.display())
                 .caused_by(cause)
         })?;
-        Ok(file(&part.key, path.to_string(), part.bytes, part.totals.rows))
+        Ok(file(&part.key, path, part.bytes, part.totals.rows))
     });
     let plan = Merge {
         old: Arc::new(table_of(spec, Place::Lake, old_files.collect())),
@@ -80,10 +82,11 @@ pub(super) async fn merge(
     Ok(Merged {
         emptied: emptied.map(|key| (*key).clone()).collect(),
         parts: written.parts,
+        rows_too_late: stale.totals.rows,
         hops: vec![
             Hop { name: "added by key".into(), totals: added.totals },
             Hop { name: "superseded by key".into(), totals: superseded.totals },
-            Hop { name: "stale".into(), totals: stale.totals },
+            Hop { name: "older than the lake".into(), totals: stale.totals },
         ],
         spool,
     })

@@ -11,6 +11,7 @@
 //! and appears as `transaction_history/account=contoso/earning_month=2026-09/part-0.parquet` ([`publish`]).
 
 mod change;
+mod guards;
 mod merge;
 mod part;
 pub mod publish;
@@ -20,6 +21,7 @@ mod tally;
 mod verify;
 
 pub use change::{Applied, Change, Context, Coverage, Loaded, load};
+pub use guards::Guards;
 pub use quarantine::{QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_window};
 pub use stage::{Staged, StagedPart, Stager};
 pub use tally::{Digest, tally};
@@ -46,18 +48,6 @@ pub struct Options {
     pub mutation: Option<Arc<Mutation>>,
 }
 
-/// When a window is held instead of committed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Guards {
-    /// A month that would lose more than this share of its rows is held, in percent.
-    pub max_shrink_percent: u32,
-    /// A month that had fewer rows than this may shrink freely, but never to nothing.
-    pub shrink_floor_rows: u64,
-    /// An export of which more than this share of the rows is refused is held, in percent.
-    pub max_quarantined_percent: u32,
-}
-
 impl Default for Options {
     fn default() -> Self {
         Options {
@@ -67,11 +57,5 @@ impl Default for Options {
             guards: Guards::default(),
             mutation: None,
         }
-    }
-}
-
-impl Default for Guards {
-    fn default() -> Self {
-        Guards { max_shrink_percent: 10, shrink_floor_rows: 100, max_quarantined_percent: 1 }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::prelude::{DataFrame, ident};
 use futures::TryStreamExt;
+use object_store::path::Path;
 
 use super::{Digest, StagedPart, tally};
 use crate::engine::{Engine, MergeParts, ParquetFile, ParquetFiles, Place, failed};
@@ -16,7 +17,7 @@ use crate::model::{Currency, PartitionKey, TableSpec, Totals};
 /// # Errors
 /// [`Kind::Contract`] when rows, cents or hashes differ, [`Kind::Destination`] when it cannot be read.
 pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart) -> Result<()> {
-    let file = file(&part.key, object_path(&spec.name, &part.hash).to_string(), part.bytes, part.totals.rows);
+    let file = file(&part.key, object_path(&spec.name, &part.hash), part.bytes, part.totals.rows);
     let table = table_of(spec, Place::Lake, vec![file]);
     let rows = engine.session().read_table(Arc::new(table));
     let rows = rows.map_err(|cause| failed(cause, "an object could not be opened"))?;
@@ -49,7 +50,7 @@ pub(super) fn table_of(spec: &TableSpec, place: Place, files: Vec<ParquetFile>) 
     ParquetFiles::new(place, Arc::clone(&spec.schema), &spec.partition_columns, files)
 }
 
-pub(super) fn file(key: &PartitionKey, path: String, bytes: u64, rows: u64) -> ParquetFile {
+pub(super) fn file(key: &PartitionKey, path: Path, bytes: u64, rows: u64) -> ParquetFile {
     ParquetFile { path, bytes, rows, partition: vec![key.account.to_string(), key.value.clone()] }
 }
 

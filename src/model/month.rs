@@ -61,6 +61,12 @@ impl Month {
         Month(months as i32)
     }
 
+    /// Months since January of the year 0.
+    #[must_use]
+    pub fn index(self) -> i32 {
+        self.0
+    }
+
     #[must_use]
     pub fn year(self) -> i32 {
         self.0.div_euclid(12)

@@ -45,6 +45,8 @@ pub struct WindowReceipt {
     pub rows_quarantined: u64,
     /// Rows of neighbouring months that came with the overlapping day, and belong to another window.
     pub rows_overlap: u64,
+    /// Rows that were left out because the lake holds a newer extraction of them.
+    pub rows_too_late: u64,
     pub hops: Vec<Hop>,
     /// Why it failed or is held, in one line.
     pub error: Option<String>,
@@ -77,6 +79,7 @@ impl WindowReceipt {
             rows_written: 0,
             rows_quarantined: 0,
             rows_overlap: 0,
+            rows_too_late: 0,
             hops: Vec::new(),
             error: None,
             error_context: Vec::new(),

@@ -1,5 +1,6 @@
 //! The columns that we add to each row: who wrote it, where it stood, its key, its hash, and what no column took.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -79,6 +80,23 @@ pub(super) fn row_keys(parts: &[&StringArray], rows: usize) -> ArrayRef {
         keys.append_value(&key);
     }
     Arc::new(keys.finish())
+}
+
+/// The keys again, with the row's hash behind the key where `pending` is null: such rows have nothing else that
+/// tells them apart.
+pub(super) fn identified(keys: &ArrayRef, pending: &ArrayRef, hashes: &ArrayRef) -> ArrayRef {
+    let (keys, hashes) = (keys.as_string::<i32>(), hashes.as_fixed_size_binary());
+    let identified = (0..keys.len()).map(|row| {
+        let mut key = keys.value(row).to_owned();
+        if pending.is_null(row) {
+            key.push_str("|#");
+            for byte in hashes.value(row) {
+                let _infallible = write!(key, "{byte:02x}");
+            }
+        }
+        key
+    });
+    Arc::new(StringArray::from_iter_values(identified))
 }
 
 /// One column as the hash sees it.

@@ -35,7 +35,7 @@ use crate::model::{Currency, FaultCode, MoneyColumn, Normalised, RawBatch};
 use crate::schema::{Column, Dataset, HeaderMatch};
 
 use cells::{BadCell, Source, type_rows};
-use lineage::{Extra, origin_columns, row_hashes, row_keys};
+use lineage::{Extra, identified, origin_columns, row_hashes, row_keys};
 use refuse::{Columns, quarantine};
 
 /// Types the rows of one file.
@@ -47,6 +47,7 @@ pub struct Normaliser {
     extra: Extra,
     money: Vec<MoneyColumn>,
     key: Vec<usize>,
+    pending: Option<usize>,
     driving_date: usize,
     matched: HeaderMatch,
     origin: Origin,
@@ -80,6 +81,7 @@ impl Normaliser {
             extra: Extra::new(&matched.unknown),
             money: table.money,
             key: dataset.key.iter().map(|name| index_of(name)).collect(),
+            pending: dataset.pending.as_deref().map(index_of),
             driving_date: index_of(&dataset.driving_date),
             schema: table.schema,
             matched,
@@ -103,7 +105,10 @@ impl Normaliser {
         let totals = typed_totals::sum(&self.money, fields, &columns, rows.len());
         let hashes = row_hashes(fields, &columns, rows.len());
         let key_parts: Vec<_> = self.key.iter().map(|index| columns[*index].as_string()).collect();
-        let keys = row_keys(&key_parts, rows.len());
+        let mut keys = row_keys(&key_parts, rows.len());
+        if let Some(pending) = self.pending {
+            keys = identified(&keys, &columns[pending], &hashes);
+        }
 
         columns.extend(origin_columns(&self.origin, self.matched.version, raw, &rows));
         columns.extend([keys, hashes, extra]);

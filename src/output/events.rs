@@ -128,9 +128,7 @@ fn word(step: Step) -> &'static str {
         Step::Wait => "waiting",
         Step::Download => "downloading",
         Step::Normalise => "normalising",
-        Step::Write => "writing",
         Step::Commit => "committing",
-        Step::Publish => "publishing",
         Step::Done => "done",
     }
 }

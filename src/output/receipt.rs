@@ -147,6 +147,13 @@ fn remarks(window: &WindowReceipt) -> String {
             let _ = writeln!(out, "    first: {first}");
         }
     }
+    if window.rows_too_late > 0 {
+        let rows = number::count(window.rows_too_late);
+        let _ = writeln!(
+            out,
+            "  . {label}: {rows} rows were left out, the lake holds a newer extraction of them"
+        );
+    }
     for warning in &window.warnings {
         let _ = writeln!(out, "  ! {label}: {warning}");
     }

@@ -101,7 +101,7 @@ async fn keep_raw(
     receipt: &mut WindowReceipt,
 ) -> Result<()> {
     let unreadable = |cause: std::io::Error| {
-        Error::new(Kind::Usage, "a file cannot be read").with("file", file.display()).caused_by(cause)
+        Error::new(Kind::Source, "a file cannot be read").with("file", file.display()).caused_by(cause)
     };
     let mut reader = tokio::fs::File::open(file).await.map_err(unreadable)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);

@@ -10,7 +10,7 @@ use crate::engine;
 use crate::lake::ExportState;
 use crate::load::{self, QUARANTINE, publish::Publish};
 use crate::model::{Account, RunId, Window};
-use crate::schema::{Dataset, Registry};
+use crate::schema::Dataset;
 use crate::source::{self, Auth, filter};
 
 /// What a run and an ingest have in common.
@@ -21,7 +21,6 @@ pub struct Settings {
     pub run_id: RunId,
     pub account: Account,
     pub lake: String,
-    pub registry: Registry,
     pub decode: decode::Options,
     pub load: load::Options,
     pub engine: engine::Options,

@@ -54,6 +54,9 @@ pub(super) struct TextReport {
 /// Refused rows are few, or the export is held; this bounds the memory that they may take until then.
 const MAX_QUARANTINE_BYTES: usize = 64 * 1024 * 1024;
 
+/// About what a refused row takes besides its text.
+const ROW_OVERHEAD_BYTES: usize = 512;
+
 /// Batches between two threads: enough to keep both busy, little enough to bound memory.
 const QUEUE: usize = 2;
 
@@ -178,7 +181,9 @@ fn stage_all(
     stager: &mut Stager<'_>,
     seen: &mut Seen,
 ) -> Result<()> {
-    let window = input.window.map(|window| (window, input.dataset.driving_date.as_str()));
+    // Only requests overlap their neighbours; a downloaded file has what it has.
+    let window = input.window.filter(|_| input.origin.request_id.is_some());
+    let window = window.map(|window| (window, input.dataset.driving_date.as_str()));
     for (read, mut rows) in typed {
         seen.counts.add_typed(read, &rows, text.money);
         if let (Some(damage), Some(money)) = (&input.load.mutation, input.spec.money.first()) {
@@ -208,7 +213,7 @@ impl Seen {
             schema_version: text.version,
         };
         for row in rows {
-            self.quarantine_bytes += row.record.len();
+            self.quarantine_bytes += row.record.len() + ROW_OVERHEAD_BYTES;
             *self.faults.entry(row.fault.code.to_string()).or_default() += 1;
             if self.first_fault.is_none() {
                 self.first_fault = Some(describe(text.name, row));

@@ -121,6 +121,10 @@ pub fn exit_code(tables: &[TableReceipt]) -> u8 {
             return kind.exit_code();
         }
     }
+    if windows().any(|window| window.error_kind.is_some()) {
+        // A kind that no window should end with.
+        return Kind::Bug.exit_code();
+    }
     let warned = windows().any(|window| window.rows_quarantined > 0 || !window.warnings.is_empty());
     if warned { EXIT_WARNED } else { 0 }
 }

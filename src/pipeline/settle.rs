@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::prelude::col;
 use jiff::Timestamp;
 
 use super::balance::Counts;
@@ -119,7 +118,8 @@ pub(super) struct Source {
     pub scope: String,
 }
 
-/// Processes a file and commits its rows, refused rows first: they are never lost to a crash in between.
+/// Processes a file and commits its rows, then the refused ones: a crash in between leaves the export open in the
+/// ledger, and the next run does both again.
 ///
 /// # Errors
 /// [`Kind::Contract`] when it does not balance or a guard holds it; [`Kind::Destination`].
@@ -139,36 +139,49 @@ pub(super) async fn commit_source(
 
     observer.tell(Level::Info, &source.scope, Step::Commit, "the rows balance");
     let context = Context { lake, engine, options: &settings.load, publish: settings.publish };
-    commit_quarantine(&context, settings, &source, &processed).await?;
     let change = Change {
         spec: &spec,
         account: &settings.account,
         coverage: coverage(&source),
         extracted_at: source.extracted_at,
         staged: &processed.staged,
-        refuse_empty: true,
         run_id: settings.run_id,
         now: (settings.clock)(),
     };
     let applied = match load::load(&context, &change).await? {
         Loaded::Applied(applied) => applied,
-        Loaded::Held(reasons) => {
-            return Err(held(&source, &reasons.join("; "), "load.guards.max_shrink_percent"));
-        }
+        Loaded::Held(reasons) => return Err(held(&source, &reasons.join("; "), Limit::Shrink)),
     };
+    commit_quarantine(&context, settings, &source, &processed).await?;
     receipt.outcome = if applied.rewritten { Outcome::Published } else { Outcome::Unchanged };
     receipt.rows_written = applied.rows_written;
+    receipt.rows_too_late = applied.rows_too_late;
     receipt.hops.extend(applied.hops.iter().cloned());
+    receipt.warnings.extend(strays(&source, &processed));
     observer.tell(Level::Info, &source.scope, Step::Done, outcome_text(&applied));
     let headline = spec.money.iter().map(|money| money.name.clone());
     let headline = headline.filter(|name| spec.schema.field_with_name(name).is_ok_and(|f| !f.is_nullable()));
     Ok(Written { staged: processed.staged.totals(), headline: headline.collect(), applied })
 }
 
+/// Rows that no window of a request explains.
+fn strays(source: &Source, processed: &Processed) -> Option<String> {
+    let window = source.window.filter(|_| source.whole)?;
+    let outside = processed
+        .staged
+        .parts
+        .iter()
+        .filter(|part| !part.key.month().is_some_and(|month| window.contains(month)));
+    let rows = outside.map(|part| part.totals.rows).sum::<u64>();
+    (rows > 0).then(|| {
+        format!("{rows} rows lie outside the months that were asked for; they were merged by key into their own months")
+    })
+}
+
 fn outcome_text(applied: &Applied) -> String {
     match applied.rewritten {
         true => format!("{} rows in {} files", applied.rows_written, applied.files_written),
-        false => "equal to what the lake holds: nothing was rewritten".to_owned(),
+        false => "the lake holds these rows already: nothing was rewritten".to_owned(),
     }
 }
 
@@ -211,15 +224,12 @@ async fn process_on_thread(
     })?
 }
 
-/// What the rows are the whole truth about. Payments have no window: a full pull replaces all rows that have
-/// no payment id yet, and merges the others by key, so that payments older than the service's reach stay.
+/// What the rows are the whole truth about. Payments have no window: they are pulled whole.
 fn coverage(source: &Source) -> Coverage {
-    match (source.whole, source.window) {
-        (true, Some(window)) => Coverage::Window(window),
-        (true, None) => {
-            Coverage::Merge { replaces: source.dataset.pending.as_deref().map(|id| col(id).is_null()) }
-        }
-        (false, _) => Coverage::Merge { replaces: None },
+    match (source.whole, source.window, &source.dataset.pending) {
+        (true, Some(window), _) => Coverage::Window(window),
+        (true, None, Some(pending)) => Coverage::FullPull { pending: pending.clone() },
+        _ => Coverage::Merge { replaces: None },
     }
 }
 
@@ -237,6 +247,16 @@ async fn commit_quarantine(
         stager.push(key.clone(), RecordBatch::clone(batch))?;
     }
     let staged = stager.finish()?;
+    if staged.totals().rows != processed.counts.quarantined {
+        return Err(Error::new(Kind::Contract, "refused rows were lost on the way to the quarantine")
+            .with("hop", "quarantine")
+            .with("file", &source.name)
+            .with(
+                "differs",
+                format!("rows {} against {}", processed.counts.quarantined, staged.totals().rows),
+            )
+            .hint("the good rows are committed; run again, and report this if it stays"));
+    }
     let known = crate::lake::newest(context.lake, &spec.name).await?;
     let nothing_there = known.is_none_or(|manifest| manifest.partition(&key).is_none());
     if staged.parts.is_empty() && nothing_there {
@@ -249,14 +269,12 @@ async fn commit_quarantine(
         coverage: Coverage::Merge { replaces },
         extracted_at: source.extracted_at,
         staged: &staged,
-        // No refused row is good news.
-        refuse_empty: false,
         run_id: settings.run_id,
         now: (settings.clock)(),
     };
     match load::load(context, &change).await? {
         Loaded::Applied(_) => Ok(()),
-        Loaded::Held(reasons) => Err(held(source, &reasons.join("; "), "load.guards")),
+        Loaded::Held(reasons) => Err(Error::new(Kind::Bug, reasons.join("; "))),
     }
 }
 
@@ -268,16 +286,30 @@ fn hold_if_refused(guards: &Guards, source: &Source, processed: &Processed) -> R
     }
     let first = processed.first_fault.clone().unwrap_or_default();
     let reason = format!("{quarantined} of {read} rows are refused, more than {share} %");
-    Err(held(source, &reason, "load.guards.max_quarantined_percent").with("first", first))
+    Err(held(source, &reason, Limit::Quarantined).with("first", first))
 }
 
-fn held(source: &Source, reason: &str, setting: &str) -> Error {
+/// Which guard holds an export.
+#[derive(Clone, Copy)]
+enum Limit {
+    Shrink,
+    Quarantined,
+}
+
+fn held(source: &Source, reason: &str, limit: Limit) -> Error {
+    let step = match (limit, source.request_id.is_some()) {
+        (Limit::Quarantined, false) => "give a higher --max-quarantined-percent",
+        (Limit::Quarantined, true) => {
+            "raise `load.guards.max_quarantined_percent` in the pipeline file and run again"
+        }
+        (Limit::Shrink, true) => "raise `load.guards.max_shrink_percent` in the pipeline file and run again",
+        (Limit::Shrink, false) => "leave --covers out: the rows then merge by key and remove nothing",
+    };
     Error::new(Kind::Contract, format!("held back: {reason}"))
         .with("export", &source.scope)
         .with("file", &source.name)
         .hint(format!(
-            "the lake was left as it is for these months; look at the export, and if it is right raise \
-             `{setting}` in the pipeline file and run again"
+            "the lake was left as it is for these months; look at the file, and if it is right {step}"
         ))
 }
 

@@ -99,7 +99,7 @@ impl Answer {
 fn provider(manifest: &Manifest) -> Result<ParquetFiles> {
     let files = manifest.partitions.iter().flat_map(|partition| {
         partition.objects.iter().map(|object| ParquetFile {
-            path: object_path(&manifest.table, &object.hash).to_string(),
+            path: object_path(&manifest.table, &object.hash),
             bytes: object.bytes,
             rows: object.rows,
             partition: vec![partition.key.account.to_string(), partition.key.value.clone()],

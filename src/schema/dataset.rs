@@ -22,9 +22,8 @@ pub struct Dataset {
     pub sort: Vec<String>,
     /// Columns that people look single values up in.
     pub lookup: Vec<String>,
-    /// Columns whose values should not vanish between two loads of a window.
-    pub vanishing: Vec<String>,
-    /// A column that a row gains late: a full pull replaces all rows in which it is still blank.
+    /// A column that a row gains late. A full pull replaces all rows in which it is still blank, and the key of such
+    /// a row is its key columns and its hash: it has no lasting identity yet.
     pub pending: Option<String>,
     /// Headers that only files of other reports have, although all of this one's are there too.
     pub foreign: Vec<String>,

@@ -171,15 +171,17 @@ fn later_days_restate_earlier_months() {
     let before = sent(&world);
     world.ok(&["run", "pipeline.toml"]);
     assert!(sent(&world) > before, "nothing was paid in a month");
-    // A payment that was pending and is paid now stands once.
+    // A payment that was pending and is paid now stands once: no pending row of the earlier day is left, no key of
+    // a paid row stands twice, and what the service can reach is what the truth says.
     let truth = truth(&world);
-    let reach = "payment_month >= '2026-07' OR payment_month IS NULL";
-    let rows = world.sql("lake", &format!("SELECT count(*) FROM payments WHERE {reach}"));
-    let known: u64 = rows[0].parse().unwrap();
-    assert!(known >= truth["payments"]["all"]["rows"].as_u64().unwrap());
     let pending = world.sql("lake", "SELECT count(*) FROM payments WHERE payment_id IS NULL");
     let none = &truth["payments"]["by_month"]["none"]["rows"];
     assert_eq!(pending, [none.as_u64().unwrap_or(0).to_string()]);
+    let keys = world.sql("lake", "SELECT count(*) - count(DISTINCT _pc_row_key) FROM payments");
+    assert_eq!(keys, ["0"]);
+    let newest = "_pc_extracted_at = (SELECT max(_pc_extracted_at) FROM payments)";
+    let seen = world.sql("lake", &format!("SELECT count(*) FROM payments WHERE {newest}"));
+    assert_eq!(seen, [truth["payments"]["all"]["rows"].to_string()]);
 }
 
 #[test]
@@ -268,4 +270,73 @@ fn json_ends_with_one_line_for_an_orchestrator() {
     assert_eq!(kept.len(), 1);
     let receipt: Value = serde_json::from_slice(&kept[0].1).unwrap();
     assert_eq!(receipt["run_id"], last["run_id"]);
+}
+
+#[test]
+fn a_late_export_is_left_for_the_next_run_and_adopted() {
+    let world = World::new();
+    world.pipeline("", "");
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    let slow = text.replace("delay_millis = 20", "delay_millis = 1500");
+    world.write("impatient.toml", slow.clone() + "\n[wait]\ndeadline_minutes = 0\n");
+    let done = world.run(&["run", "impatient.toml"]);
+    assert_eq!(done.code, 75, "{}", done.stderr);
+    assert!(done.stderr.contains("still running") && done.stderr.contains("run the same command later"));
+    assert!(world.files("lake/transaction_history").is_empty());
+    world.write("patient.toml", slow);
+    world.ok(&["run", "patient.toml"]);
+    let ledger = world.files("lake/_payoutlake/ledger");
+    let exports: std::collections::BTreeSet<&str> =
+        ledger.iter().map(|(name, _)| name.split('/').next().unwrap()).collect();
+    assert_eq!(exports.len(), 4, "an export was queued twice");
+}
+
+#[test]
+fn two_accounts_share_a_lake_and_never_a_row() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let contoso = world.files("lake/transaction_history/account=contoso");
+    world.ok(&["run", "pipeline.toml", "--account", "fabrikam"]);
+    assert_eq!(world.files("lake/transaction_history/account=contoso"), contoso);
+    let rows = world.sql("lake", "SELECT account, count(*) FROM transaction_history GROUP BY 1 ORDER BY 1");
+    let each = truth(&world)["transaction_history"]["all"]["rows"].to_string();
+    assert_eq!(rows, [format!("contoso,{each}"), format!("fabrikam,{each}")]);
+}
+
+#[test]
+fn a_lake_may_stand_in_a_folder_with_any_name() {
+    let world = World::new();
+    world.pipeline("", "");
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    world.write("pipeline.toml", text.replace("lake = \"lake\"", "lake = \"lü ~#1 %20/{a}\""));
+    world.ok(&["run", "pipeline.toml"]);
+    // The second run merges payments: it reads the objects and the staged files.
+    let later = std::fs::read_to_string(world.path("pipeline.toml")).unwrap().replace(AS_OF, "2026-11-30");
+    world.write("later.toml", later);
+    world.ok(&["run", "later.toml"]);
+    assert!(!world.sql("lü ~#1 %20/{a}", "SELECT count(*) FROM payments").is_empty());
+}
+
+#[test]
+fn no_secret_reaches_output_or_lake() {
+    let world = World::new();
+    world.pipeline("faults = [\"expired-signature\"]", "");
+    let mut told = String::new();
+    for args in [["-v", "run", "pipeline.toml"], ["--json", "run", "pipeline.toml"]] {
+        let done = world.ok(&args);
+        told += &(done.stdout + &done.stderr);
+    }
+    let password = payoutlake::sandbox::PASSWORD;
+    let mut places = vec![("output".to_owned(), told.into_bytes())];
+    places.extend(world.files("lake/_payoutlake/ledger"));
+    places.extend(world.files("lake/_payoutlake/runs"));
+    places.extend(world.files("lake/_payoutlake/manifests"));
+    assert!(places.len() > 10);
+    for (name, bytes) in places {
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in ["sig=", "Bearer", password] {
+            assert!(!text.contains(secret), "{name} shows {secret}");
+        }
+    }
 }

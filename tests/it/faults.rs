@@ -55,13 +55,17 @@ fn what_is_held_leaves_the_lake_as_it_is() {
         ["fewer-rows", "many-bad-cells", "blob-header-only", "missing-key-column", "short-last-record"]
     {
         let world = World::new();
-        world.pipeline("", "");
-        world.ok(&["run", "pipeline.toml"]);
+        // Some rows are refused from the start: what is held later must not touch them either.
+        let guards = "[load.guards]\nmax_quarantined_percent = 5";
+        world.pipeline("faults = [\"bad-cells:transactionhistory\"]", guards);
+        assert_eq!(world.run(&["run", "pipeline.toml"]).code, 3);
         let objects = world.files("lake/_payoutlake/manifests/transaction_history");
         let published = world.files("lake/transaction_history");
+        let quarantine = world.files("lake/quarantine");
         world.pipeline(&format!("faults = [\"{fault}:transactionhistory\"]"), "");
         let done = world.run(&["run", "pipeline.toml"]);
         assert_eq!(done.code, 65, "{fault}:\n{}", done.stderr);
+        assert_eq!(world.files("lake/quarantine"), quarantine, "{fault}");
         assert!(done.stderr.contains("held"), "{fault}:\n{}", done.stderr);
         assert_eq!(world.files("lake/transaction_history"), published, "{fault}");
         assert_eq!(world.files("lake/_payoutlake/manifests/transaction_history"), objects, "{fault}");
@@ -288,4 +292,58 @@ fn a_file_that_is_missing_stops_before_anything_is_done() {
     let done = ingest(&world, &["good.csv", "nothing.csv"]);
     assert_eq!(done.code, 2, "{}", done.stderr);
     assert!(!world.path("lake2").exists());
+}
+
+#[test]
+fn payments_that_shrink_are_held() {
+    for fault in ["fewer-rows:payments", "blob-header-only:payments"] {
+        let world = World::new();
+        world.pipeline("", "");
+        world.ok(&["run", "pipeline.toml"]);
+        let published = world.files("lake/payments");
+        world.pipeline(&format!("faults = [\"{fault}\"]"), "");
+        let done = world.run(&["run", "pipeline.toml"]);
+        assert_eq!(done.code, 65, "{fault}:\n{}", done.stderr);
+        assert!(done.stderr.contains("would vanish"), "{fault}:\n{}", done.stderr);
+        assert_eq!(world.files("lake/payments"), published);
+    }
+}
+
+#[test]
+fn a_file_that_covers_months_replaces_them_and_nothing_else() {
+    let world = World::new();
+    let october = |id: &str, amount: &str| row(id, amount).replace("2026-09-03", "2026-10-01");
+    world.write(
+        "old.csv",
+        format!("{HEADER}\n{}\n{}\n{}\n", row("E-1", "1.00"), row("E-2", "2.00"), october("E-3", "3.00")),
+    );
+    assert_eq!(ingest(&world, &["old.csv"]).code, 0);
+    // One September row is gone, and a row of the first of October comes along: it merges, and is not cut off.
+    world.write("new.csv", format!("{HEADER}\n{}\n{}\n", row("E-1", "1.50"), october("E-4", "4.00")));
+    let covers = ["--covers", "2026-09", "--extracted-at", "2026-11-01T00:00:00Z"];
+    let done = ingest(&world, &[&covers[..], &["new.csv"]].concat());
+    assert_eq!(done.code, 3, "rows outside the months are told:\n{}", done.stderr);
+    let rows = world.sql("lake2", "SELECT earning_id, earning_amount FROM transaction_history ORDER BY 1");
+    assert_eq!(rows, ["E-1,1.50", "E-3,3.00", "E-4,4.00"]);
+    let two = ingest(&world, &[&covers[..], &["old.csv", "new.csv"]].concat());
+    assert_eq!(two.code, 2, "{}", two.stderr);
+    // An older word about the same month comes too late.
+    let older = ["--covers", "2026-09", "--extracted-at", "2026-10-01T00:00:00Z"];
+    let late = ingest(&world, &[&older[..], &["old.csv"]].concat());
+    assert!(late.stderr.contains("newer extraction"), "{}", late.stderr);
+    assert_eq!(
+        world.sql("lake2", "SELECT earning_amount FROM transaction_history WHERE earning_id = 'E-1'"),
+        ["1.50"]
+    );
+}
+
+#[test]
+fn the_same_id_twice_in_a_file_is_kept_twice() {
+    let world = World::new();
+    world.write("twice.csv", format!("{HEADER}\n{}\n{}\n", row("E-1", "1.00"), row("E-1", "2.00")));
+    for _ in 0..2 {
+        assert_eq!(ingest(&world, &["twice.csv"]).code, 0);
+        let rows = world.sql("lake2", "SELECT earning_amount FROM transaction_history ORDER BY 1");
+        assert_eq!(rows, ["1.00", "2.00"]);
+    }
 }

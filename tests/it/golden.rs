@@ -19,12 +19,14 @@ fn help() {
 }
 
 /// Name, pipeline file, and the error that it gives: always 78.
-const PIPELINES: [(&str, &str); 8] = [
+const PIPELINES: [(&str, &str); 10] = [
     ("unknown-key", "version = 1\nacount = \"contoso\"\nlake = \"lake\"\n"),
     (
         "unknown-nested-key",
         "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"sandbox\"\n[source.sandbox]\nsead = 7\n[[datasets]]\nname = \"payments\"\n",
     ),
+    ("a-secret-on-the-line", "version = 1\n[source.auth]\npasword = \"canary\"\n"),
+    ("a-secret-of-the-wrong-type", "version = 1\nlake = [\"canary\"]\n"),
     (
         "missing-key",
         "version = 1\naccount = \"contoso\"\n[source]\nkind = \"sandbox\"\n[[datasets]]\nname = \"payments\"\n",
@@ -59,6 +61,7 @@ fn wrong_pipeline_files() {
         let done = world.run(&["run", "p.toml"]);
         assert_eq!(done.code, 78, "{name}: {}", done.stderr);
         assert!(!world.path("lake").exists(), "{name} made a lake");
+        assert!(!done.stderr.contains("canary"), "{name} shows a value");
         assert_snapshot!(format!("config-{name}"), shown(&world, &done.stderr));
     }
 }

@@ -81,7 +81,6 @@ async fn one_row_from_bytes_to_sql() {
         coverage: Coverage::Window(window),
         extracted_at: Some(extracted_at),
         staged: &staged,
-        refuse_empty: true,
         run_id,
         now: extracted_at,
     };
