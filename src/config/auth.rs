@@ -13,16 +13,16 @@ pub(super) fn auth(section: &AuthSection, environment: &Environment) -> Result<A
         if let Some(value) = environment.get(variable) {
             return Ok(value.to_owned());
         }
-        let key = format!("source.auth.{key}");
+        let path = format!("source.auth.{key}");
         match in_file {
-            Some(text) => environment.expand(&key, text),
-            None => Err(Error::new(Kind::Config, format!("`{key}` is missing"))
+            Some(text) => environment.expand(&path, text),
+            None => Err(Error::new(Kind::Config, format!("`{path}` is missing"))
                 .with(
                     "looked for",
-                    format!("the environment variable {variable}, then `{key}` in the pipeline file"),
+                    format!("the environment variable {variable}, then `{path}` in the pipeline file"),
                 )
                 .hint(format!(
-                    "set {variable}, or write {key} = \"${{env:{variable}}}\" in the pipeline file"
+                    "set {variable}, or write {key} = \"${{env:{variable}}}\" below [source.auth]"
                 ))),
         }
     };

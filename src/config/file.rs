@@ -153,7 +153,9 @@ fn without_values(message: &str) -> String {
 
 fn wrong(text: &str, path: &Path, cause: &toml::de::Error) -> Error {
     let message = without_values(cause.message().lines().next().unwrap_or("the file is not valid"));
-    let mut error = Error::new(Kind::Config, format!("the pipeline file is wrong: {message}"));
+    // The hint lists what is known.
+    let short = message.split(", expected one of").next().unwrap_or(&message);
+    let mut error = Error::new(Kind::Config, format!("the pipeline file is wrong: {short}"));
     error = error.with("file", path.display());
     if let Some(span) = cause.span() {
         let before = &text[..span.start.min(text.len())];

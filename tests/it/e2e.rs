@@ -179,9 +179,11 @@ fn later_days_restate_earlier_months() {
     assert_eq!(pending, [none.as_u64().unwrap_or(0).to_string()]);
     let keys = world.sql("lake", "SELECT count(*) - count(DISTINCT _pc_row_key) FROM payments");
     assert_eq!(keys, ["0"]);
-    let newest = "_pc_extracted_at = (SELECT max(_pc_extracted_at) FROM payments)";
-    let seen = world.sql("lake", &format!("SELECT count(*) FROM payments WHERE {newest}"));
-    assert_eq!(seen, [truth["payments"]["all"]["rows"].to_string()]);
+    for month in ["2026-10", "2026-11"] {
+        let rows =
+            world.sql("lake", &format!("SELECT count(*) FROM payments WHERE payment_month = '{month}'"));
+        assert_eq!(rows, [truth["payments"]["by_month"][month]["rows"].to_string()], "{month}");
+    }
 }
 
 #[test]
