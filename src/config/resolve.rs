@@ -191,6 +191,12 @@ fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) 
         };
         Ok(DatasetPlan { dataset, windows })
     };
+    let mut names: Vec<&str> = file.datasets.iter().map(|section| section.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::new(Kind::Config, format!("the dataset '{}' is listed twice", twice[0]))
+            .hint("keep one [[datasets]] entry for each dataset"));
+    }
     file.datasets.iter().map(plan).collect()
 }
 

@@ -3,7 +3,7 @@
 //! The rows that leave this stage are counted again here, straight from the bytes, by code that shares nothing with
 //! the reader: a record that the reader swallows or doubles makes the two counts differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What was seen of a file's text, apart from its cells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,6 +30,8 @@ pub(super) struct Counter {
     /// The last byte was a delimiter outside quotes.
     after_delimiter: bool,
     ended_records: u64,
+    /// Numbers of the records with text behind a closing quote, in order, until they are asked for.
+    misquoted: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,14 @@ enum Place {
 
 impl Counter {
     pub(super) fn new(delimiter: u8) -> Self {
-        Counter { delimiter, place: Place::Outside, open: false, after_delimiter: false, ended_records: 0 }
+        Counter {
+            delimiter,
+            place: Place::Outside,
+            open: false,
+            after_delimiter: false,
+            ended_records: 0,
+            misquoted: VecDeque::new(),
+        }
     }
 
     pub(super) fn delimiter(&self) -> u8 {
@@ -52,6 +61,16 @@ impl Counter {
     /// All records so far, the header and what stands before it included, and the last one even without a line end.
     pub(super) fn records(&self) -> u64 {
         self.ended_records + u64::from(self.open)
+    }
+
+    /// Whether text stands behind a closing quote in record `number` (0 is the first of the text). To be asked of
+    /// each record once, in order.
+    pub(super) fn is_misquoted(&mut self, number: u64) -> bool {
+        let found = self.misquoted.front() == Some(&number);
+        if found {
+            self.misquoted.pop_front();
+        }
+        found
     }
 
     /// The text so far ends inside quotes.
@@ -81,6 +100,10 @@ impl Counter {
                     2
                 }
                 Place::QuoteInQuoted => {
+                    let ends_cell = matches!(bytes[at], b'\n' | b'\r') || bytes[at] == self.delimiter;
+                    if !ends_cell && self.misquoted.back() != Some(&self.ended_records) {
+                        self.misquoted.push_back(self.ended_records);
+                    }
                     self.place = Place::Outside;
                     self.after_delimiter = false;
                     0

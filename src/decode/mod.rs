@@ -29,7 +29,7 @@
 //! * Cells are parted by comma, tab or semicolon: whichever gives the widest header.
 //! * LF, CRLF and a lone CR end a line; lines without any byte are skipped everywhere.
 //! * A double quote at the start of a cell quotes it, and a doubled quote inside stands for one. A quote anywhere
-//!   else is kept as it is. This holds for tabs as well: whether Microsoft quotes in its TSV is not documented.
+//!   else is kept as it is, and a record with text behind a closing quote is marked: where it ends is doubtful. This holds for tabs as well: whether Microsoft quotes in its TSV is not documented.
 //! * Lines before the header are skipped, up to [`Options::max_preamble_lines`]: the header is the first record
 //!   that reads like names and is more than half as wide as the widest such record.
 //! * A file of no bytes, of a byte order mark, or of a header alone has zero rows. That is a result, not an error.

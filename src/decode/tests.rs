@@ -483,3 +483,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn text_behind_a_closing_quote_marks_its_record() {
+    let text = b"a,b\n\"1\",2\n\"3\"x,4\n5,\"6\" \n\"7\"\"\",8\n9,\"10\"";
+    for read_bytes in 1..text.len() {
+        let mut total_bytes = 0;
+        let growth = Growth { total_bytes: &mut total_bytes, file_bytes: 0, compressed_bytes: None };
+        let input = Input { reader: Box::new(&text[..]), growth, declared_bytes: None };
+        let options = Options::default();
+        let mut file = TextFile::open_in_pieces("t.csv".to_owned(), input, &options, read_bytes).unwrap();
+        let mut marked = Vec::new();
+        while let Some(batch) = file.next_batch().unwrap() {
+            marked.extend((0..batch.rows()).map(|row| batch.is_misquoted(row)));
+        }
+        assert_eq!(marked, [false, true, true, false, false], "in pieces of {read_bytes}");
+    }
+}

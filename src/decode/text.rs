@@ -39,6 +39,10 @@ pub struct TextFile<'a> {
     refused: bool,
     /// Records up to the header, which are no rows.
     records_before_rows: u64,
+    /// All records so far, the header and what stands before it included.
+    records_read: u64,
+    /// The record that was read last has text behind a closing quote.
+    misquoted: bool,
     text: Text<'a>,
     record: Record,
     largest: Largest,
@@ -90,6 +94,8 @@ impl<'a> TextFile<'a> {
             unterminated: false,
             refused: false,
             records_before_rows: 0,
+            records_read: 0,
+            misquoted: false,
             text: Text {
                 source: start.chain(input.reader),
                 growth: input.growth,
@@ -194,6 +200,9 @@ impl<'a> TextFile<'a> {
         while text_bytes < self.options.batch_bytes.max(1) {
             let Some(line) = self.next_record()? else { break };
             batch.push_row(line, self.record.data(), self.record.ends());
+            if self.misquoted {
+                batch.mark_misquoted();
+            }
             text_bytes += self.record.text_bytes;
             cells += self.record.width();
         }
@@ -230,7 +239,11 @@ impl<'a> TextFile<'a> {
                 .with("file", &self.name)
                 .with("line", line)
                 .hint(hint)),
-            None => Ok(Some(line)),
+            None => {
+                self.misquoted = self.text.census.is_misquoted(self.records_read);
+                self.records_read += 1;
+                Ok(Some(line))
+            }
         }
     }
 

@@ -73,6 +73,8 @@ impl Engine {
         }
         let options = config.options_mut();
         options.sql_parser.dialect = datafusion::common::config::Dialect::DuckDB;
+        // A literal like 0.1 is money as well.
+        options.sql_parser.parse_float_as_decimal = true;
         // Filters run while reading: only the rows that match are decoded.
         options.execution.parquet.pushdown_filters = true;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime))

@@ -117,7 +117,7 @@ impl Ledger {
     /// Appends an event and folds it into the state.
     ///
     /// # Errors
-    /// [`Kind::Destination`], also when another process works on the same export.
+    /// [`Kind::Destination`]; [`Kind::Pending`] when another process works on the same export.
     pub async fn append(&self, state: &mut ExportState, event: LedgerEvent, at: Timestamp) -> Result<()> {
         let (id, number) = (state.id, state.last + 1);
         self.put(id, number, &event, at).await?;
@@ -179,7 +179,7 @@ impl Ledger {
             // An answer that was lost and repeated by the store is our own success.
             Created::Exists => match self.lake.get_json::<Entry>(&path).await? {
                 Some(there) if there.run_id == self.run_id && there.event == *event => Ok(()),
-                _ => Err(Error::new(Kind::Destination, "another run works on the same export")
+                _ => Err(Error::new(Kind::Pending, "another run works on the same export")
                     .with("export", id)
                     .with("entry", path)
                     .hint("let the other run finish, then run again: it goes on from the ledger")),
@@ -278,6 +278,6 @@ mod tests {
         assert!(second.open_exports().await.unwrap().is_empty());
         // The first process still believes that the export is open: its next event is refused.
         let late = first.append(&mut state, LedgerEvent::Status { status: "Queued".into() }, now).await;
-        assert_eq!(late.unwrap_err().kind(), Kind::Destination);
+        assert_eq!(late.unwrap_err().kind(), Kind::Pending);
     }
 }

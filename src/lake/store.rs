@@ -215,7 +215,9 @@ impl Lake {
                     // Somebody else put the same content meanwhile.
                     Err(cause) if cause.kind() == Io::AlreadyExists => {}
                     Err(cause) => return Err(not_writable(&self.shown, cause).with("file", path)),
-                    Ok(()) => {}
+                    // Published files are links to it: nobody is to write into it by accident.
+                    Ok(()) => set_read_only(&root.join(path.as_ref()))
+                        .map_err(|cause| not_writable(&self.shown, cause).with("file", path))?,
                 }
                 self.sync(path)
             }
@@ -399,6 +401,12 @@ fn create_whole(target: &FsPath, bytes: &[u8]) -> std::io::Result<Created> {
         }
         Err(cause) => Err(cause),
     }
+}
+
+fn set_read_only(path: &FsPath) -> std::io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(path, permissions)
 }
 
 /// Removes what killed runs left in the spool. Best effort: a folder that cannot be removed does no harm.

@@ -107,7 +107,8 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
             return Ok(Loaded::Held(plan.held));
         }
         let before = || current.iter().flat_map(|current| &current.partitions);
-        if plan.partitions.values().eq(before()) {
+        // The first load makes the table, also when it has no row.
+        if current.is_some() && plan.partitions.values().eq(before()) {
             // Nothing to say, not even a newer extraction time.
             return Ok(Loaded::Applied(Box::new(applied(plan, current, false))));
         }

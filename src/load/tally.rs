@@ -61,8 +61,11 @@ fn tally_column(batch: &RecordBatch, money: &MoneyColumn, totals: &mut Totals) -
     // A handful of currencies: a scan over them is quicker than a map.
     let mut sums: Vec<(&str, i128)> = Vec::new();
     for (amount, currency) in amounts.iter().zip(currencies) {
-        // A zero without a currency is no money; any other amount has one, or it would be in quarantine.
-        let (Some(amount), Some(currency)) = (amount, currency) else { continue };
+        // Nothing is nothing in every currency; other amounts without one are summed by themselves.
+        let (Some(amount), currency) = (amount, currency.unwrap_or_default()) else { continue };
+        if amount == 0 && currency.is_empty() {
+            continue;
+        }
         match sums.iter_mut().find(|(known, _)| *known == currency) {
             Some((_, sum)) => *sum = sum.saturating_add(amount),
             None => sums.push((currency, amount)),

@@ -21,8 +21,8 @@ pub enum FaultCode {
     NotADate,
     NotATimestamp,
     NotAMonth,
-    /// Money without a currency beside it.
-    MissingCurrency,
+    /// Text stands behind the closing quote of a cell: where cells and records end is doubtful.
+    BadQuoting,
 }
 
 impl FaultCode {
@@ -39,7 +39,7 @@ impl FaultCode {
             FaultCode::NotADate => "not-a-date",
             FaultCode::NotATimestamp => "not-a-timestamp",
             FaultCode::NotAMonth => "not-a-month",
-            FaultCode::MissingCurrency => "missing-currency",
+            FaultCode::BadQuoting => "bad-quoting",
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct RawBatch {
     // Index into `cell_ends` one past the last cell of each row.
     row_ends: Vec<usize>,
     lines: Vec<u64>,
+    // Rows with text behind a closing quote, ascending.
+    misquoted: Vec<usize>,
 }
 
 impl RawBatch {
@@ -27,6 +29,7 @@ impl RawBatch {
             cell_ends: Vec::with_capacity(cells),
             row_ends: Vec::with_capacity(rows),
             lines: Vec::with_capacity(rows),
+            misquoted: Vec::new(),
         }
     }
 
@@ -38,6 +41,17 @@ impl RawBatch {
         self.cell_ends.extend(ends.iter().map(|end| base + end));
         self.row_ends.push(self.cell_ends.len());
         self.lines.push(line);
+    }
+
+    /// Says of the last row that text stands behind a closing quote in it.
+    pub fn mark_misquoted(&mut self) {
+        self.misquoted.extend(self.rows().checked_sub(1));
+    }
+
+    /// Whether text stands behind a closing quote somewhere in the row.
+    #[must_use]
+    pub fn is_misquoted(&self, row: usize) -> bool {
+        self.misquoted.binary_search(&row).is_ok()
     }
 
     #[must_use]

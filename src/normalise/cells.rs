@@ -29,8 +29,6 @@ pub(super) struct Source {
     /// Fraction digits of the decimals.
     pub scale: u8,
     pub required: bool,
-    /// For money whose currency stands in the same record: the cell with the currency.
-    pub currency: Option<usize>,
 }
 
 /// A cell that does not fit: row, rank of the column, code. They sort into "first fault in column order".
@@ -97,15 +95,11 @@ impl Column {
         let valid = &mut self.valid;
         match &mut self.values {
             Values::Text { bytes, ends } => take_text(raw, block, source, valid, bytes, ends, bad),
-            Values::Decimal(values) => take_values(raw, block, source, valid, values, bad, |row, cell| {
-                let units = parse_decimal(cell, source.scale)?;
-                match source.currency {
-                    Some(currency) if units != 0 && is_blank(raw.cell(row, currency).unwrap_or_default()) => {
-                        Err(FaultCode::MissingCurrency)
-                    }
-                    _ => Ok(units),
-                }
-            }),
+            Values::Decimal(values) => {
+                take_values(raw, block, source, valid, values, bad, |_, cell| {
+                    parse_decimal(cell, source.scale)
+                });
+            }
             Values::Wide(values) if source.logical == LogicalType::Timestamp => {
                 take_values(raw, block, source, valid, values, bad, |_, cell| parse_timestamp(cell));
             }

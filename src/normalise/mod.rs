@@ -31,7 +31,7 @@ pub use lineage::Origin;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;
 
-use crate::model::{Currency, FaultCode, MoneyColumn, Normalised, RawBatch};
+use crate::model::{FaultCode, MoneyColumn, Normalised, RawBatch};
 use crate::schema::{Column, Dataset, HeaderMatch};
 
 use cells::{BadCell, Source, type_rows};
@@ -61,10 +61,6 @@ impl Normaliser {
         // The registry has proved that these names exist.
         let index_of = |name: &str| columns.iter().position(|column| column.name == name).unwrap_or_default();
         let source = |(index, (column, cell)): (usize, (&Column, &Option<usize>))| {
-            let currency = match &column.currency {
-                Some(Currency::Column(name)) => matched.cells[index_of(name)],
-                _ => None,
-            };
             Some(Source {
                 column: index,
                 cell: (*cell)?,
@@ -72,7 +68,6 @@ impl Normaliser {
                 arrow: column.arrow.clone(),
                 scale: column.scale().unwrap_or_default(),
                 required: column.required,
-                currency,
             })
         };
         Normaliser {
@@ -92,7 +87,7 @@ impl Normaliser {
     /// Types one batch of the file.
     pub fn normalise(&mut self, raw: &RawBatch) -> Normalised {
         let mut bad: Vec<BadCell> = Vec::new();
-        let fit = self.rows_of_right_width(raw, &mut bad);
+        let fit = self.well_formed_rows(raw, &mut bad);
         let typed = type_rows(raw, &fit, &self.sources, &mut bad);
         let extra = self.extra.column(raw, &fit, self.matched.cells.len(), &mut bad);
         let (refused, quarantined) = quarantine(raw, bad, &self.columns);
@@ -117,11 +112,15 @@ impl Normaliser {
         Normalised { batch, months, quarantined, totals }
     }
 
-    fn rows_of_right_width(&self, raw: &RawBatch, bad: &mut Vec<BadCell>) -> Vec<usize> {
+    fn well_formed_rows(&self, raw: &RawBatch, bad: &mut Vec<BadCell>) -> Vec<usize> {
         let width = self.matched.width;
         let (fit, other): (Vec<usize>, Vec<usize>) =
-            (0..raw.rows()).partition(|row| raw.width(*row) == width);
-        bad.extend(other.into_iter().map(|row| (row, 0, FaultCode::WrongCellCount)));
+            (0..raw.rows()).partition(|row| raw.width(*row) == width && !raw.is_misquoted(*row));
+        let code = |row: &usize| match raw.is_misquoted(*row) {
+            true => FaultCode::BadQuoting,
+            false => FaultCode::WrongCellCount,
+        };
+        bad.extend(other.iter().map(|row| (*row, 0, code(row))));
         fit
     }
 

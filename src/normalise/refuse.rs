@@ -55,13 +55,13 @@ pub(super) fn quarantine(
 }
 
 fn describe(raw: &RawBatch, row: usize, column: usize, code: FaultCode, columns: &Columns) -> Fault {
-    if code == FaultCode::WrongCellCount {
-        return Fault {
-            code,
-            column: None,
-            expected: format!("{} cells, as the header has", columns.width),
-            found: format!("{} cells", raw.width(row)),
-        };
+    let of_record = match code {
+        FaultCode::WrongCellCount => Some(format!("{} cells, as the header has", columns.width)),
+        FaultCode::BadQuoting => Some("a delimiter or a line end behind each closing quote".to_owned()),
+        _ => None,
+    };
+    if let Some(expected) = of_record {
+        return Fault { code, column: None, expected, found: format!("{} cells", raw.width(row)) };
     }
     let about = &columns.columns[column];
     let cell = about.cell.and_then(|cell| raw.cell(row, cell)).unwrap_or_default();
@@ -75,7 +75,6 @@ fn describe(raw: &RawBatch, row: usize, column: usize, code: FaultCode, columns:
 
 fn expected(code: FaultCode, about: &Described) -> String {
     let text = match (code, about.logical) {
-        (FaultCode::MissingCurrency, _) => "a currency code beside an amount that is not zero",
         (FaultCode::MissingValue, _) => "a value: this column is never blank",
         (FaultCode::NotUtf8, _) => "text in UTF-8",
         (FaultCode::NotADecimal, _) => {
@@ -100,7 +99,7 @@ fn expected(code: FaultCode, about: &Described) -> String {
         (FaultCode::NotAMonth, _) => {
             "a month such as Sep-2026 or 2026-09, 'Not applicable' or 'Not available'"
         }
-        (FaultCode::WrongCellCount, _) => "as many cells as the header has",
+        (FaultCode::WrongCellCount | FaultCode::BadQuoting, _) => "a whole record",
     };
     text.to_owned()
 }

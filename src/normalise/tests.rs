@@ -175,18 +175,27 @@ fn each_fault_names_its_column() {
 }
 
 #[test]
-fn money_needs_a_currency_unless_it_is_zero() {
-    let fault = fault_of(&[("transactionCurrency", "")]).unwrap();
-    assert_eq!((fault.code, fault.column.as_deref()), (FaultCode::MissingCurrency, Some("earningAmount")));
+fn money_without_a_currency_is_summed_by_itself() {
     let rows = [
         row(&[("transactionCurrency", " "), ("earningAmount", "0.00")]),
+        row(&[("transactionCurrency", " "), ("earningAmount", "3")]),
         row(&[("transactionCurrency", " eur")]),
     ];
     let raw = raw_of(&rows);
     let done = normaliser(&HEADER).normalise(&raw);
     assert!(done.quarantined.is_empty());
-    assert_eq!(done.totals.of("earning_amount").collect::<Vec<_>>(), [("EUR", 125_000_000_000)]);
+    let sums = done.totals.of("earning_amount").collect::<Vec<_>>();
+    assert_eq!(sums, [("", 30_000_000_000), ("EUR", 125_000_000_000)]);
     assert_eq!(text_totals(&raw, &done), (done.totals, 0));
+}
+
+#[test]
+fn a_record_with_doubtful_quotes_is_refused() {
+    let mut raw = raw_of(&[row(&[]), row(&[])]);
+    raw.mark_misquoted();
+    let done = normaliser(&HEADER).normalise(&raw);
+    assert_eq!(done.batch.num_rows(), 1);
+    assert_eq!(done.quarantined[0].fault.code, FaultCode::BadQuoting);
 }
 
 #[test]

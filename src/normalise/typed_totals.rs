@@ -39,15 +39,15 @@ pub(super) fn sum(money: &[MoneyColumn], fields: &[Arc<Field>], columns: &[Array
 }
 
 /// Sums by the code as it stands. A file has few currencies, and neighbours mostly share one: a list is enough.
-/// An amount without a code is zero (anything else was refused) and is left out.
+/// Amounts without a code are summed by themselves: transaction columns are blank by design on adjustments.
 fn by_code<'a>(amounts: &Decimal128Array, codes: &'a StringArray) -> Vec<(&'a str, i128)> {
     let mut sums: Vec<(&str, i128)> = Vec::new();
     let mut last = 0;
     for row in 0..amounts.len() {
-        if amounts.is_null(row) || codes.is_null(row) {
+        if amounts.is_null(row) || (codes.is_null(row) && amounts.value(row) == 0) {
             continue;
         }
-        let code = codes.value(row);
+        let code = if codes.is_null(row) { "" } else { codes.value(row) };
         if sums.get(last).is_none_or(|(known, _)| *known != code) {
             last = sums.iter().position(|(known, _)| *known == code).unwrap_or(sums.len());
             if last == sums.len() {

@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 use super::{Style, number, print, say};
 use crate::model::{Outcome, Receipt, TableReceipt, WindowReceipt, format_money};
 
-/// Prints the receipt: words on standard error, or with `--json` one compact line on standard output.
+/// Prints the receipt: words on standard error, or with `--json` a compact summary as the last line on standard
+/// output, which orchestrators hand on to the next task. The whole receipt is in the lake.
 pub fn print_receipt(style: Style, receipt: &Receipt) {
     if style.json {
-        if let Ok(json) = serde_json::to_string(receipt) {
-            print(&format!("{json}\n"));
-        }
+        print(&format!("{}\n", summary(receipt)));
     } else if style.quiet {
         let windows = receipt.tables.iter().flat_map(|table| table.windows.iter().map(move |w| (table, w)));
         for (table, window) in windows.filter(|(_, window)| window.error.is_some()) {
@@ -19,6 +18,61 @@ pub fn print_receipt(style: Style, receipt: &Receipt) {
     } else {
         say(&text(receipt, style));
     }
+}
+
+fn summary(receipt: &Receipt) -> serde_json::Value {
+    let tables = receipt.tables.iter().map(|table| {
+        let of = |outcome| table.windows.iter().filter(|window| window.outcome == outcome).count();
+        let sum = |count: fn(&WindowReceipt) -> u64| table.windows.iter().map(count).sum::<u64>();
+        let sums = table.headline.iter().flat_map(|column| {
+            table.totals.of(column).map(move |(currency, units)| {
+                serde_json::json!({ "column": column, "currency": currency, "sum": format_money(units) })
+            })
+        });
+        serde_json::json!({
+            "table": table.table,
+            "manifest": table.manifest,
+            "windows": {
+                "published": of(Outcome::Published),
+                "unchanged": of(Outcome::Unchanged),
+                "held": of(Outcome::Held),
+                "failed": of(Outcome::Failed),
+                "pending": of(Outcome::Pending),
+            },
+            "rows_read": sum(|window| window.rows_read),
+            "rows_written": sum(|window| window.rows_written),
+            "rows_quarantined": sum(|window| window.rows_quarantined),
+            "files_written": table.files_written,
+            "bytes_written": table.bytes_written,
+            "table_rows": table.table_rows,
+            "sums": sums.collect::<Vec<_>>(),
+        })
+    });
+    let errors = receipt.tables.iter().flat_map(|table| {
+        table.windows.iter().filter(|window| window.error.is_some()).map(move |window| {
+            serde_json::json!({
+                "table": table.table,
+                "window": window.window,
+                "kind": window.error_kind,
+                "error": window.error,
+                "hint": window.hint,
+            })
+        })
+    });
+    serde_json::json!({
+        "schema": "payoutlake.summary.v1",
+        "ts": receipt.finished_at,
+        "level": if receipt.exit_code == 0 { "info" } else { "warn" },
+        "event": "summary",
+        "run_id": receipt.run_id,
+        "exit_code": receipt.exit_code,
+        "account": receipt.account,
+        "lake": receipt.lake,
+        "started_at": receipt.started_at,
+        "tables": tables.collect::<Vec<_>>(),
+        // The first ones: the receipt in the lake has all.
+        "errors": errors.take(10).collect::<Vec<_>>(),
+    })
 }
 
 fn text(receipt: &Receipt, style: Style) -> String {
@@ -111,7 +165,8 @@ fn columns(window: &WindowReceipt) -> [String; 7] {
 fn label(window: &WindowReceipt) -> String {
     match (window.window, window.request_id.is_some(), window.source_files.first()) {
         (Some(months), ..) => months.to_string(),
-        (None, false, Some(file)) => file.clone(),
+        // An entry of an archive stands for the archive.
+        (None, false, Some(file)) => file.split('!').next().unwrap_or(file).to_owned(),
         (None, ..) => "all months".to_owned(),
     }
 }
@@ -171,6 +226,7 @@ fn sums(out: &mut String, table: &TableReceipt, style: Style) {
         let sums = table
             .totals
             .of(column)
+            .map(|(currency, units)| (if currency.is_empty() { "(no currency)" } else { currency }, units))
             .map(|(currency, units)| format!("{currency} {}", number::money(&format_money(units))));
         let _ = writeln!(out, "  sum of {column}: {}", sums.collect::<Vec<_>>().join("   "));
     }

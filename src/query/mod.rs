@@ -60,7 +60,8 @@ impl Query {
     /// # Errors
     /// [`Kind::Usage`] for SQL that is wrong or would write.
     pub async fn run(&self, sql: &str) -> Result<Answer> {
-        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let read_only =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let frame =
             self.session.sql_with_options(sql, read_only).await.map_err(|cause| self.refused(cause))?;
         let rows = frame.execute_stream().await.map_err(|cause| self.refused(cause))?;
@@ -88,9 +89,11 @@ impl Answer {
     #[must_use]
     pub fn failed(cause: DataFusionError) -> Error {
         match cause.find_root() {
-            DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-                Error::new(Kind::Destination, "the lake could not be read").caused_by(cause)
-            }
+            DataFusionError::ObjectStore(_)
+            | DataFusionError::IoError(_)
+            | DataFusionError::ParquetError(_) => Error::new(Kind::Destination, "the lake could not be read")
+                .hint("a file of the lake is missing or damaged; restore `_payoutlake/objects` from a backup")
+                .caused_by(cause),
             _ => Error::new(Kind::Usage, format!("the query failed: {}", cause.strip_backtrace())),
         }
     }

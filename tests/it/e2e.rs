@@ -268,6 +268,8 @@ fn json_ends_with_one_line_for_an_orchestrator() {
     }
     let last: Value = serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();
     assert_eq!(last["exit_code"], 0);
+    assert_eq!(last["schema"], "payoutlake.summary.v1");
+    assert!(done.stdout.lines().last().unwrap().len() < 10_000);
     let kept = world.files("lake/_payoutlake/runs");
     assert_eq!(kept.len(), 1);
     let receipt: Value = serde_json::from_slice(&kept[0].1).unwrap();

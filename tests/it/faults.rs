@@ -264,6 +264,13 @@ fn bad_files_are_refused_whole_and_explained() {
         ("empty.csv", Vec::new(), 0, &["no rows"]),
         ("bom.csv", b"\xef\xbb\xbf".to_vec(), 0, &["no rows"]),
         ("ragged.csv", format!("{}E-3,P-1\n", many(150)).into_bytes(), 3, &["wrong-cell-count", "line 152"]),
+        // A quote that is never closed swallows the rows behind it: the record that they became is refused.
+        (
+            "stray.csv",
+            many(300).replace("E-5,P-1,\"CSP", "E-5,P-1,\"CSP\" x").into_bytes(),
+            3,
+            &["bad-quoting", "line 7"],
+        ),
         (
             "digits.csv",
             format!("{}{}\n", many(150), row("E-9", "1.00000000001")).into_bytes(),
