@@ -18,6 +18,12 @@ impl Environment {
         Environment(unicode.collect())
     }
 
+    /// The program as it was called, so that a printed command can be typed as it stands.
+    #[must_use]
+    pub fn program() -> String {
+        std::env::args().next().unwrap_or_else(|| "payoutlake".to_owned())
+    }
+
     /// A given set, for tests and programs that embed payoutlake.
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         Environment(variables.into_iter().collect())

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Created, Lake, manifest_path, manifests_prefix, manifests_root};
+use super::{Created, Lake, manifest_path, manifests_prefix, manifests_root, object_path, objects_prefix};
 use crate::error::{Error, Kind, Result};
 use crate::model::{PartitionKey, RunId, TableSpec, Totals};
 
@@ -230,6 +230,26 @@ impl Manifest {
             .with("this build writes", FORMAT)
             .hint("update payoutlake; nothing was changed"))
     }
+}
+
+/// Whether every live object is there with its size: one listing, no reading.
+///
+/// # Errors
+/// [`Kind::Destination`] that names what is missing or cut.
+pub async fn check_objects(lake: &Lake, manifest: &Manifest) -> Result<()> {
+    let there = lake.list_sizes(&objects_prefix(&manifest.table)).await?;
+    let there: HashMap<&str, u64> = there
+        .iter()
+        .filter_map(|(path, bytes)| Some((path.filename()?.strip_suffix(".parquet")?, *bytes)))
+        .collect();
+    let damaged: Vec<&Object> =
+        manifest.objects().filter(|object| there.get(object.hash.as_str()) != Some(&object.bytes)).collect();
+    let Some(first) = damaged.first() else { return Ok(()) };
+    Err(Error::new(Kind::Destination, "objects of the table are missing or damaged")
+        .with("table", &manifest.table)
+        .with("objects", damaged.len())
+        .with("first", object_path(&manifest.table, &first.hash))
+        .hint("restore them from a backup of the lake; nothing was changed"))
 }
 
 impl Manifest {

@@ -18,7 +18,9 @@ mod manifest;
 mod store;
 
 pub use ledger::{ExportState, Ledger, LedgerEvent};
-pub use manifest::{CommitOutcome, Manifest, Object, Partition, StoredSchema, commit, newest, tables};
+pub use manifest::{
+    CommitOutcome, Manifest, Object, Partition, StoredSchema, check_objects, commit, newest, tables,
+};
 pub use store::{Created, Lake};
 
 use object_store::path::Path;
@@ -31,6 +33,10 @@ const ROOT: &str = "_payoutlake";
 #[must_use]
 pub fn object_path(table: &str, hash: &str) -> Path {
     Path::from(format!("{ROOT}/objects/{table}/{hash}.parquet"))
+}
+
+fn objects_prefix(table: &str) -> Path {
+    Path::from(format!("{ROOT}/objects/{table}"))
 }
 
 /// `_payoutlake/raw/<sha256>`

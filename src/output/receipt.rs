@@ -7,7 +7,7 @@ use crate::model::{Outcome, Receipt, TableReceipt, WindowReceipt, format_money};
 
 /// Prints the receipt: words on standard error, or with `--json` a compact summary as the last line on standard
 /// output, which orchestrators hand on to the next task. The whole receipt is in the lake.
-pub fn print_receipt(style: Style, receipt: &Receipt) {
+pub fn print_receipt(style: Style, receipt: &Receipt, program: &str) {
     if style.json {
         print(&format!("{}\n", summary(receipt)));
     } else if style.quiet {
@@ -16,7 +16,7 @@ pub fn print_receipt(style: Style, receipt: &Receipt) {
             say(&format!("{}\n{}", table.table, remarks(window)));
         }
     } else {
-        say(&text(receipt, style));
+        say(&text(receipt, style, program));
     }
 }
 
@@ -75,7 +75,7 @@ fn summary(receipt: &Receipt) -> serde_json::Value {
     })
 }
 
-fn text(receipt: &Receipt, style: Style) -> String {
+fn text(receipt: &Receipt, style: Style, program: &str) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "\n{}: account {} into {}", receipt.command, receipt.account, receipt.lake);
     for table in &receipt.tables {
@@ -90,7 +90,7 @@ fn text(receipt: &Receipt, style: Style) -> String {
         receipt.run_id
     );
     if let Some(table) = receipt.tables.iter().find(|table| table.table_rows > 0) {
-        let _ = writeln!(out, "next:    {}", next_step(receipt, table));
+        let _ = writeln!(out, "next:    {program} {}", next_step(receipt, table));
     }
     out
 }
@@ -102,7 +102,7 @@ fn next_step(receipt: &Receipt, table: &TableReceipt) -> String {
         }
         name => format!("SELECT * FROM {name} LIMIT 10"),
     };
-    format!("payoutlake sql --lake {} \"{query}\"", receipt.lake)
+    format!("sql --lake {} \"{query}\"", receipt.lake)
 }
 
 fn verdict(receipt: &Receipt) -> &'static str {

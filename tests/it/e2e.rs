@@ -123,6 +123,21 @@ fn a_published_folder_that_was_damaged_heals() {
 }
 
 #[test]
+fn a_damaged_object_is_named_before_anything_is_done() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let objects = world.files("lake/_payoutlake/objects/transaction_history");
+    let victim = world.path("lake/_payoutlake/objects/transaction_history").join(&objects[0].0);
+    assert!(std::fs::metadata(&victim).unwrap().permissions().readonly(), "a reader may write into the lake");
+    std::fs::remove_file(&victim).unwrap();
+    let done = world.run(&["run", "pipeline.toml"]);
+    assert_eq!(done.code, 74, "{}", done.stderr);
+    assert!(done.stderr.contains(&objects[0].0), "{}", done.stderr);
+    assert_eq!(world.run(&["sql", "SELECT sum(earning_amount) FROM transaction_history"]).code, 74);
+}
+
+#[test]
 fn an_interrupted_run_goes_on_with_the_same_exports() {
     let world = World::new();
     // Exports take long enough that the first run is surely waiting when it is stopped.

@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::cli::Setting;
-use crate::config::{self, IngestFlags};
+use crate::config::{self, Environment, IngestFlags};
 use crate::error::Result;
 use crate::output::{Progress, print_receipt};
 use crate::pipeline;
@@ -51,7 +51,7 @@ impl Ingest {
         let done = pipeline::ingest(ingest, progress.observer()).await;
         progress.finish();
         let receipt = done?;
-        print_receipt(setting.style, &receipt);
+        print_receipt(setting.style, &receipt, &Environment::program());
         Ok(receipt.exit_code)
     }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Setting;
-use crate::config::{self, RunFlags};
+use crate::config::{self, Environment, RunFlags};
 use crate::error::Result;
 use crate::output::{Progress, print_receipt};
 use crate::{pipeline, sandbox};
@@ -48,7 +48,7 @@ impl Run {
         let done = pipeline::run(plan, progress.observer()).await;
         progress.finish();
         let receipt = done?;
-        print_receipt(setting.style, &receipt);
+        print_receipt(setting.style, &receipt, &Environment::program());
         if let Some(server) = running {
             server.stop().await;
         }

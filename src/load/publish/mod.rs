@@ -32,14 +32,16 @@ pub async fn publish(lake: &Lake, how: Publish, manifest: &Manifest) -> Result<(
     }
 }
 
-/// Heals what an earlier publish left undone: files of the newest manifests that are not installed, or that
-/// somebody removed.
+/// Looks after the tables before work begins: live objects must be there, and what an earlier publish left undone
+/// is done (files that are not installed, or that somebody removed).
 ///
 /// # Errors
 /// [`crate::error::Kind::Destination`].
 pub async fn heal(lake: &Lake, how: Publish, tables: impl IntoIterator<Item = &str>) -> Result<()> {
     for table in tables {
-        if let (Publish::Parquet, Some(manifest)) = (how, lake::newest(lake, table).await?) {
+        let Some(manifest) = lake::newest(lake, table).await? else { continue };
+        lake::check_objects(lake, &manifest).await?;
+        if how == Publish::Parquet {
             parquet::heal(lake, &manifest).await?;
         }
     }
