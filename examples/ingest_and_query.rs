@@ -17,10 +17,10 @@ use payoutlake::query::{Answer, Query};
 
 /// What the portal's download looks like; real files have a hundred columns more.
 const DOWNLOAD: &str = "\
-participantID,programName,earned,earnedCurrencyCode,earnedUSD,totalPayment,paymentCurrencyCode,withheldTax,paymentID,paymentStatus,paymentDate
-P-1,CSP Direct Bill Partner,1250.40,EUR,1350.43,1125.36,EUR,125.04,000000000017,Sent,2026-10-15T00:00:00Z
-P-1,Azure Marketplace,98000,JPY,653.33,98000,JPY,,000000000018,Sent,2026-10-16T00:00:00Z
-P-2,Microsoft Commerce Incentives,77.125,KWD,251.10,77.125,KWD,,,Upcoming,
+participantID,programName,earned,earnedCurrencyCode,earnedUSD,totalPayment,paymentCurrencyCode,withheldTax,paymentMethod,paymentID,paymentStatus,paymentDate
+P-1,CSP Direct Bill Partner,1250.40,EUR,1350.43,1125.36,EUR,125.04,Electronic bank transfer,000000000017,Sent,2026-10-15T00:00:00Z
+P-1,Azure Marketplace,98000,JPY,653.33,98000,JPY,,Electronic bank transfer,000000000018,Sent,2026-10-16T00:00:00Z
+P-2,Microsoft Commerce Incentives,77.125,KWD,251.10,77.125,KWD,,,,Upcoming,
 ";
 
 #[tokio::main]

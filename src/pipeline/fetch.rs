@@ -164,6 +164,7 @@ async fn download(
                 let downloaded =
                     LedgerEvent::Downloaded { sha256: done.sha256, bytes: done.bytes, finished_at };
                 append(shared, &mut state, downloaded).await?;
+                tell(shared, wanted, Step::Normalise, "waits for its turn");
                 return Ok(Fetched { state, file, _spool: spool });
             }
             Download::Expired => match wait(shared, wanted, &mut state).await? {
