@@ -48,7 +48,7 @@ async fn main() -> payoutlake::error::Result<()> {
 
     let engine = Engine::new(&engine::Options::default(), lake.store().clone())?;
     let query = Query::open(&lake, &engine).await?;
-    let sql = "SELECT payment_currency_code, payment_month, sum(total_payment) AS paid FROM payments GROUP BY ALL ORDER BY ALL";
+    let sql = "SELECT payment_currency_code, payment_month, sum(total_payment) AS paid FROM payments GROUP BY ALL ORDER BY 1, 2";
     let answer = query.run(sql).await?;
     print_rows(Format::Table, answer.schema, answer.rows, Answer::failed).await?;
 
