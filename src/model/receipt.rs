@@ -60,7 +60,10 @@ pub struct WindowReceipt {
     pub faults: Vec<(String, u64)>,
     /// The first refused row, for people.
     pub first_fault: Option<String>,
+    /// What a person should look at: the run ends with 3.
     pub warnings: Vec<String>,
+    /// What is worth knowing and needs nobody.
+    pub notes: Vec<String>,
     pub schema_version: Option<u32>,
 }
 
@@ -88,6 +91,7 @@ impl WindowReceipt {
             faults: Vec::new(),
             first_fault: None,
             warnings: Vec::new(),
+            notes: Vec::new(),
             schema_version: None,
         }
     }

@@ -202,6 +202,9 @@ fn remarks(window: &WindowReceipt) -> String {
             let _ = writeln!(out, "    first: {first}");
         }
     }
+    for note in &window.notes {
+        let _ = writeln!(out, "  . {label}: {note}");
+    }
     if window.rows_too_late > 0 {
         let rows = number::count(window.rows_too_late);
         let _ = writeln!(

@@ -49,6 +49,7 @@ pub(super) struct TextReport {
     pub name: String,
     pub schema_version: Option<u32>,
     pub warnings: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// Refused rows are few, or the export is held; this bounds the memory that they may take until then.
@@ -105,13 +106,13 @@ fn process_text(
     let name = file.name().to_owned();
     if file.header().is_empty() {
         // Nothing at all, or a byte order mark alone: zero rows are a result.
-        return Ok(TextReport { name, schema_version: None, warnings: Vec::new() });
+        return Ok(TextReport { name, schema_version: None, warnings: Vec::new(), notes: Vec::new() });
     }
     let matched = input
         .dataset
         .match_header(file.header())
         .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
-    let (version, mut warnings) = (matched.version, warnings_of(&matched));
+    let (version, notes, mut warnings) = (matched.version, notes_of(&matched), Vec::new());
     let money = matched.money_cells(input.dataset);
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
@@ -132,12 +133,12 @@ fn process_text(
     })?;
     let census = file.census();
     seen.counts.add_text(&census);
-    if census.unterminated {
+    if census.unterminated && census.records > 0 {
         warnings.push(
             "the last line has no line end: whether its last cell is whole, the file cannot tell".to_owned(),
         );
     }
-    Ok(TextReport { name: file.name().to_owned(), schema_version: Some(version), warnings })
+    Ok(TextReport { name: file.name().to_owned(), schema_version: Some(version), warnings, notes })
 }
 
 /// Sends every batch of raw rows; ends early when nobody takes them any more.
@@ -239,7 +240,8 @@ fn describe(file: &str, row: &QuarantinedRow) -> String {
     )
 }
 
-fn warnings_of(matched: &HeaderMatch) -> Vec<String> {
+/// Microsoft adds columns every year: one that no version knows yet is kept, and no reason to wake anybody.
+fn notes_of(matched: &HeaderMatch) -> Vec<String> {
     let unknown: Vec<&str> = matched.unknown.iter().map(|(_, name)| name.as_str()).collect();
     if unknown.is_empty() {
         return Vec::new();

@@ -323,9 +323,10 @@ fn describe(receipt: &mut WindowReceipt, processed: &Processed) {
     receipt.faults = processed.faults.iter().map(|(code, count)| (code.clone(), *count)).collect();
     receipt.first_fault.clone_from(&processed.first_fault);
     for file in &processed.files {
-        let told = file.warnings.iter().map(|warning| format!("{}: {warning}", file.name));
-        receipt
-            .warnings
-            .extend(told.filter(|warning| !receipt.warnings.contains(warning)).collect::<Vec<_>>());
+        // One file alone is named by the receipt already.
+        let prefix = if processed.files.len() > 1 { format!("{}: ", file.name) } else { String::new() };
+        let named = |texts: &[String]| texts.iter().map(|text| format!("{prefix}{text}")).collect::<Vec<_>>();
+        receipt.warnings.extend(named(&file.warnings));
+        receipt.notes.extend(named(&file.notes));
     }
 }

@@ -16,7 +16,7 @@ const SERVICE: [(&str, i32, &[&str]); 14] = [
         65,
         &["rows are refused, more than 1 %", "max_quarantined_percent"],
     ),
-    ("unknown-column", 3, &["_pc_extra"]),
+    ("unknown-column", 0, &["_pc_extra", "incentiveTier"]),
     ("blob-header-only", 0, &["no rows"]),
     ("blob-bom-only", 0, &["no rows"]),
     ("blob-zero-bytes", 0, &["no rows"]),
