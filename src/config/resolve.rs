@@ -125,6 +125,12 @@ pub fn ingest_plan(
         clock,
     };
     let covers = covers(flags.covers.as_deref(), flags.extracted_at)?;
+    // A time to come would win over every export until then.
+    if covers.is_some_and(|covers| covers.extracted_at > settings.now) {
+        return Err(Error::new(Kind::Usage, "--extracted-at lies in the future")
+            .with("now", settings.now)
+            .hint("give the time at which the file was downloaded, with its zone: 2026-11-02T08:00:00Z"));
+    }
     Ok(Ingest { settings, dataset, files: flags.files, covers })
 }
 

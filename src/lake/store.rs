@@ -379,7 +379,12 @@ fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
 fn write_beside(target: &FsPath, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let folder = target.parent().unwrap_or(target);
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".new-");
+    // A temporary file is for its owner alone; the lake is for everybody whom the umask lets in.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
@@ -387,19 +392,10 @@ fn write_beside(target: &FsPath, bytes: &[u8]) -> std::io::Result<tempfile::Name
 
 /// Puts a file in place if nothing stands there. It is whole when its name appears, also after a loss of power.
 fn create_whole(target: &FsPath, bytes: &[u8]) -> std::io::Result<Created> {
-    let file = write_beside(target, bytes)?;
-    match fs::hard_link(file.path(), target) {
-        Ok(()) => Ok(Created::New),
-        Err(cause) if cause.kind() == Io::AlreadyExists => Ok(Created::Exists),
-        // A file system without hard links: the name is claimed first, and filled then.
-        Err(cause) if cause.kind() == Io::Unsupported || cause.kind() == Io::PermissionDenied => {
-            match file.persist_noclobber(target) {
-                Ok(_) => Ok(Created::New),
-                Err(error) if error.error.kind() == Io::AlreadyExists => Ok(Created::Exists),
-                Err(error) => Err(error.error),
-            }
-        }
-        Err(cause) => Err(cause),
+    match write_beside(target, bytes)?.persist_noclobber(target) {
+        Ok(_) => Ok(Created::New),
+        Err(refused) if refused.error.kind() == Io::AlreadyExists => Ok(Created::Exists),
+        Err(refused) => Err(refused.error),
     }
 }
 

@@ -156,6 +156,9 @@ async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manif
     match &change.coverage {
         Coverage::Window(window) => {
             let outside = replace_months(context, change, *window, &mut plan);
+            if !plan.held.is_empty() {
+                return Ok(plan);
+            }
             // The months that are replaced have no part in a merge: their new rows are the whole truth.
             let is_replaced = |p: &&&Partition| p.key.month().is_some_and(|month| window.contains(month));
             let old: Vec<&Partition> = of_account.iter().filter(|p| !is_replaced(p)).copied().collect();
@@ -168,6 +171,9 @@ async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manif
                 return Ok(plan);
             }
             plan.held.extend(guards::shrunk_pull(&context.options.guards, &of_account, change.staged));
+            if !plan.held.is_empty() {
+                return Ok(plan);
+            }
             let parts: Vec<&StagedPart> = change.staged.parts.iter().collect();
             let blank = col(pending).is_null();
             merge_into(context, change, &parts, Some(blank), &of_account, &mut plan).await?;

@@ -334,7 +334,8 @@ fn a_lake_may_stand_in_a_folder_with_any_name() {
     let later = std::fs::read_to_string(world.path("pipeline.toml")).unwrap().replace(AS_OF, "2026-11-30");
     world.write("later.toml", later);
     world.ok(&["run", "later.toml"]);
-    assert!(!world.sql("lü ~#1 %20/{a}", "SELECT count(*) FROM payments").is_empty());
+    let rows = world.sql("lü ~#1 %20/{a}", "SELECT count(*) > 100 FROM payments");
+    assert_eq!(rows, ["true"]);
 }
 
 #[test]
@@ -357,5 +358,21 @@ fn no_secret_reaches_output_or_lake() {
         for secret in ["sig=", "Bearer", password] {
             assert!(!text.contains(secret), "{name} shows {secret}");
         }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn everybody_whom_the_umask_lets_in_can_read_the_lake() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let readable = |path: std::path::PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o444;
+    let usual = readable(world.write("usual", ""));
+    let files = world.files("lake");
+    assert!(files.len() > 20);
+    for (name, _) in files {
+        assert_eq!(readable(world.path("lake").join(&name)), usual, "{name}");
     }
 }

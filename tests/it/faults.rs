@@ -122,6 +122,12 @@ fn a_wrong_password_and_an_unreachable_host_are_told_apart() {
     world.write("right.toml", text(&url, &credentials));
     let done = world.run(&["run", "right.toml"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
+    // The same as an application: version 2, client secret.
+    let secret = format!("client_secret = \"{}\"", payoutlake::sandbox::CLIENT_SECRET);
+    let application = credentials.replace("username-password", "client-secret") + "\n" + &secret;
+    world.write("application.toml", text(&url, &application));
+    let done = world.run(&["run", "application.toml"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
     let mut missing = world.command(&["run", "right.toml"]);
     missing.env("PARTNER_CENTER_USERNAME", "nobody@example.com");
     assert_eq!(world.finish(missing).code, 77, "the environment wins over the file");
@@ -334,6 +340,8 @@ fn a_file_that_covers_months_replaces_them_and_nothing_else() {
     assert_eq!(rows, ["E-1,1.50", "E-3,3.00", "E-4,4.00"]);
     let two = ingest(&world, &[&covers[..], &["old.csv", "new.csv"]].concat());
     assert_eq!(two.code, 2, "{}", two.stderr);
+    let future = ["--covers", "2026-09", "--extracted-at", "2999-01-01T00:00:00Z"];
+    assert_eq!(ingest(&world, &[&future[..], &["new.csv"]].concat()).code, 2);
     // An older word about the same month comes too late.
     let older = ["--covers", "2026-09", "--extracted-at", "2026-10-01T00:00:00Z"];
     let late = ingest(&world, &[&older[..], &["old.csv"]].concat());
