@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use payoutlake::config::{Environment, IngestFlags, ingest_plan};
 use payoutlake::engine::{self, Engine};
 use payoutlake::event::Observer;
-use payoutlake::lake::Lake;
+use payoutlake::lake::{Lake, Moment};
 use payoutlake::model::format_money;
 use payoutlake::output::{Format, print_rows};
 use payoutlake::pipeline;
@@ -37,17 +37,19 @@ async fn main() -> payoutlake::error::Result<()> {
         covers: None,
         extracted_at: None,
         max_quarantined_percent: 1,
+        no_guards: false,
     };
     let ingest = ingest_plan(flags, &Environment::default(), Timestamp::now)?;
-    let lake = Lake::open(&ingest.settings.lake)?;
+    let url = ingest.settings.lake.clone();
     let receipt = pipeline::ingest(ingest, Observer::silent()).await?;
     assert_eq!(receipt.exit_code, 0, "{receipt:#?}");
     for (currency, units) in receipt.tables[0].totals.of("total_payment") {
         assert_ne!(format_money(units), "0.00", "{currency}");
     }
 
+    let lake = Lake::open_existing(&url).await?;
     let engine = Engine::new(&engine::Options::default(), lake.store().clone())?;
-    let query = Query::open(&lake, &engine).await?;
+    let query = Query::open(&lake, &engine, &Moment::Now).await?;
     let sql = "SELECT payment_currency_code, payment_month, sum(total_payment) AS paid FROM payments GROUP BY ALL ORDER BY 1, 2";
     let answer = query.run(sql).await?;
     print_rows(Format::Table, answer.schema, answer.rows, Answer::failed).await?;

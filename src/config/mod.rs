@@ -11,5 +11,5 @@ mod windows;
 
 pub use environment::Environment;
 pub use file::{DatasetSection, PipelineFile, SourceKind, SourceSection};
-pub use resolve::{IngestFlags, RunFlags, SandboxPlan, engine_options, ingest_plan, run_plan};
+pub use resolve::{IngestFlags, RunFlags, SandboxPlan, engine_options, ingest_plan, lake_settings, run_plan};
 pub use windows::windows;

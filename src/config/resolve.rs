@@ -11,7 +11,7 @@ use super::{Environment, auth, windows};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Invalid, Month, RunId, Window};
 use crate::pipeline::{Covers, DatasetPlan, Ingest, Plan, Raw, Settings};
-use crate::schema::Registry;
+use crate::schema::{Dataset, Registry};
 use crate::secret::Secret;
 use crate::source::{self, Auth};
 use crate::{engine, sandbox};
@@ -21,6 +21,7 @@ use crate::{engine, sandbox};
 pub struct RunFlags {
     pub lake: Option<String>,
     pub account: Option<String>,
+    pub accept_identity: bool,
 }
 
 /// What `ingest` was told.
@@ -30,11 +31,13 @@ pub struct IngestFlags {
     pub lake: String,
     pub account: String,
     pub files: Vec<PathBuf>,
-    /// `YYYY-MM` or `YYYY-MM..YYYY-MM`.
+    /// `YYYY-MM`, `YYYY-MM..YYYY-MM` or `all`.
     pub covers: Option<String>,
     pub extracted_at: Option<Timestamp>,
     /// A file of which a larger share is refused is held, in percent.
     pub max_quarantined_percent: u32,
+    /// Nothing is held.
+    pub no_guards: bool,
 }
 
 /// The embedded sandbox that a run has to start first.
@@ -85,10 +88,19 @@ pub fn run_plan(
         engine: file.engine.clone(),
         publish: file.publish,
         raw: file.raw,
+        kill_at: kill_at(environment),
         now,
         clock,
     };
-    let plan = Plan { settings, source: api, auth, datasets, wait: file.wait, cleanup: file.cleanup };
+    let plan = Plan {
+        settings,
+        source: api,
+        auth,
+        datasets,
+        wait: file.wait,
+        cleanup: file.cleanup,
+        accept_identity: flags.accept_identity,
+    };
     Ok((plan, sandbox))
 }
 
@@ -109,29 +121,48 @@ pub fn ingest_plan(
         .with("files", flags.files.len())
         .hint("put the files into one zip archive, or leave --covers out and let them merge by key"));
     }
-    let mut load = crate::load::Options::default();
-    load.guards.max_quarantined_percent = flags.max_quarantined_percent;
-    let settings = Settings {
-        command: "ingest".to_owned(),
-        run_id: RunId(Uuid::now_v7()),
-        account: parse_account(&flags.account, environment)?,
-        lake: flags.lake,
-        decode: crate::decode::Options::default(),
-        load: with_mutation(load, environment),
-        engine: engine::Options::default(),
-        publish: crate::load::publish::Publish::default(),
-        raw: Raw::default(),
-        now: clock(),
-        clock,
-    };
-    let covers = covers(flags.covers.as_deref(), flags.extracted_at)?;
+    let mut settings = lake_settings("ingest", &flags.lake, environment, clock);
+    settings.account = parse_account(&flags.account, environment)?;
+    settings.load.guards.quarantined.percent = flags.max_quarantined_percent;
+    let covers = covers(flags.covers.as_deref(), flags.extracted_at, &dataset)?;
     // A time to come would win over every export until then.
-    if covers.is_some_and(|covers| covers.extracted_at > settings.now) {
+    if flags.extracted_at.is_some_and(|at| at > settings.now) {
         return Err(Error::new(Kind::Usage, "--extracted-at lies in the future")
             .with("now", settings.now)
             .hint("give the time at which the file was downloaded, with its zone: 2026-11-02T08:00:00Z"));
     }
-    Ok(Ingest { settings, dataset, files: flags.files, covers })
+    Ok(Ingest {
+        settings,
+        dataset,
+        files: flags.files,
+        covers,
+        extracted_at: flags.extracted_at,
+        guarded: !flags.no_guards,
+    })
+}
+
+/// Settings of a command that works on a lake without a pipeline file.
+#[must_use]
+pub fn lake_settings(
+    command: &str,
+    lake: &str,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Settings {
+    Settings {
+        command: command.to_owned(),
+        run_id: RunId(Uuid::now_v7()),
+        account: Account::default(),
+        lake: lake.to_owned(),
+        decode: crate::decode::Options::default(),
+        load: with_mutation(crate::load::Options::default(), environment),
+        engine: engine::Options::default(),
+        publish: crate::load::publish::Publish::default(),
+        raw: Raw::default(),
+        kill_at: kill_at(environment),
+        now: clock(),
+        clock,
+    }
 }
 
 /// The engine's options for commands that have no pipeline file.
@@ -140,26 +171,37 @@ pub fn engine_options() -> engine::Options {
     engine::Options::default()
 }
 
-fn covers(text: Option<&str>, extracted_at: Option<Timestamp>) -> Result<Option<Covers>> {
+fn covers(text: Option<&str>, extracted_at: Option<Timestamp>, dataset: &Dataset) -> Result<Option<Covers>> {
     let usage = |message: &str| {
         Error::new(Kind::Usage, message).hint(
-            "give both or none: --covers 2025-01..2025-06 --extracted-at 2025-07-02T08:00:00Z says that the files are \
-             the whole truth about those months as they were at that time",
+            "--covers 2025-01..2025-06 --extracted-at 2025-07-02T08:00:00Z says that the file is the whole truth about \
+             those months as they were at that time; --covers all says it of everything that the service could reach",
         )
     };
-    match (text, extracted_at) {
-        (None, None) => Ok(None),
-        (Some(text), Some(extracted_at)) => {
-            let (first, last) = text.split_once("..").unwrap_or((text, text));
-            let wrong = |invalid: Invalid| usage(&invalid.0);
-            let (first, last) = (Month::parse(first).map_err(wrong)?, Month::parse(last).map_err(wrong)?);
-            if first > last {
-                return Err(usage("--covers ends before it begins"));
-            }
-            Ok(Some(Covers { window: Window::new(first, last), extracted_at }))
-        }
-        _ => Err(usage("--covers and --extracted-at belong together")),
+    let Some(text) = text else { return Ok(None) };
+    if extracted_at.is_none() {
+        return Err(usage("--covers needs --extracted-at"));
     }
+    if text == "all" {
+        if dataset.pending.is_none() {
+            return Err(usage("--covers all is only for datasets that are pulled whole: name the months")
+                .with("dataset", &dataset.name));
+        }
+        return Ok(Some(Covers::Everything));
+    }
+    if dataset.pending.is_some() {
+        return Err(usage(
+            "this dataset is pulled whole, and months of it are covered by nothing: use --covers all",
+        )
+        .with("dataset", &dataset.name));
+    }
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let wrong = |invalid: Invalid| usage(&invalid.0);
+    let (first, last) = (Month::parse(first).map_err(wrong)?, Month::parse(last).map_err(wrong)?);
+    if first > last {
+        return Err(usage("--covers ends before it begins"));
+    }
+    Ok(Some(Covers::Months(Window::new(first, last))))
 }
 
 fn parse_account(text: &str, environment: &Environment) -> Result<Account> {
@@ -237,6 +279,11 @@ fn source(file: &PipelineFile, environment: &Environment, sandbox: bool) -> Resu
             .hint("add [source.auth] with kind = \"username-password\" or \"client-secret\", see pipelines/partner-center.toml"));
     };
     Ok((api, auth::auth(section, environment)?))
+}
+
+/// In test builds, `PAYOUTLAKE_KILL_AT=K` kills the process at the K-th point of its storage operations.
+fn kill_at(environment: &Environment) -> Option<u64> {
+    environment.get("PAYOUTLAKE_KILL_AT").filter(|_| cfg!(feature = "mutation"))?.parse().ok()
 }
 
 /// In test builds, `PAYOUTLAKE_MUTATE=HOP:DAMAGE` damages one row.

@@ -66,6 +66,12 @@ impl ParquetFiles {
         ParquetFiles { place, table_schema, partition_schema, files }
     }
 
+    /// Rows of all files.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
     /// Whether only partition columns stand in the expression: it can then be decided for whole files.
     fn is_about_partitions(&self, filter: &Expr) -> bool {
         !filter.is_volatile()

@@ -5,7 +5,7 @@ mod files;
 mod merge;
 
 pub use files::{ParquetFile, ParquetFiles, Place};
-pub use merge::{Merge, MergeParts};
+pub use merge::{Merge, MergeParts, newer_than, older_than};
 
 use std::sync::Arc;
 
@@ -77,6 +77,22 @@ impl Engine {
         options.sql_parser.parse_float_as_decimal = true;
         // Filters run while reading: only the rows that match are decoded.
         options.execution.parquet.pushdown_filters = true;
+        SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime))
+    }
+}
+
+/// Rows of which a join holds the keys in memory; above this it sorts both sides and spills.
+const MAX_HELD_ROWS: u64 = 2_000_000;
+
+impl Engine {
+    /// A session for joins that hold the keys of about so many rows.
+    pub(crate) fn session_for(&self, rows: u64) -> SessionContext {
+        let session = self.session();
+        if rows <= MAX_HELD_ROWS {
+            return session;
+        }
+        let mut config = session.copied_config();
+        config.options_mut().optimizer.prefer_hash_join = false;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime))
     }
 }

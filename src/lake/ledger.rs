@@ -2,18 +2,22 @@
 //!
 //! Each export has a folder of numbered events, put-if-absent; its state is their fold. A run that finds an
 //! open export of the same coverage adopts it instead of queueing a second day of waiting.
+//!
+//! Which exports may be open is told by a marker beside the ledger, made before the first event and removed after the
+//! last: finding them costs the same however many exports there ever were.
 
 use jiff::Timestamp;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Created, Lake, ledger_prefix};
+use super::format::{FORMAT, Needs};
+use super::{Created, Lake, export_prefix, open_path, open_prefix};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, DatasetName, ExportId, RequestId, RunId, Window};
 
-/// The ledger format that this build writes and reads.
-const FORMAT: u32 = 1;
+/// After so many seconds a marker without an event belongs to a run that ended before it wrote one.
+const BEGIN_SECS: i64 = 3600;
 
 /// One step in the life of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,8 @@ pub enum LedgerEvent {
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     format: u32,
+    min_reader: u32,
+    min_writer: u32,
     at: Timestamp,
     run_id: RunId,
     #[serde(flatten)]
@@ -109,6 +115,7 @@ impl Ledger {
     /// [`Kind::Destination`].
     pub async fn begin(&self, id: ExportId, event: LedgerEvent, at: Timestamp) -> Result<ExportState> {
         let mut state = None;
+        self.lake.replace_json(&open_path(id), &id).await?;
         self.put(id, 1, &event, at).await?;
         fold(&mut state, id, 1, event, at);
         state.ok_or_else(|| Error::new(Kind::Bug, "a ledger entry does not begin with a plan"))
@@ -121,10 +128,14 @@ impl Ledger {
     pub async fn append(&self, state: &mut ExportState, event: LedgerEvent, at: Timestamp) -> Result<()> {
         let (id, number) = (state.id, state.last + 1);
         self.put(id, number, &event, at).await?;
+        let was_closed = state.closed;
         let mut folded = Some(state.clone());
         fold(&mut folded, id, number, event, at);
         if let Some(folded) = folded {
             *state = folded;
+        }
+        if state.closed && !was_closed {
+            self.lake.remove(&open_path(id)).await?;
         }
         Ok(())
     }
@@ -133,47 +144,50 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Kind::Destination`]; [`Kind::Contract`] for an entry that this build cannot read.
-    pub async fn open_exports(&self) -> Result<Vec<ExportState>> {
-        let paths = self.lake.list(&ledger_prefix()).await?;
+    pub async fn open_exports(&self, now: Timestamp) -> Result<Vec<ExportState>> {
         let mut open = Vec::new();
-        for events in paths.chunk_by(|a, b| export_of(a) == export_of(b)) {
-            let Some(id) = events.first().and_then(export_of) else { continue };
-            // The newest event alone tells whether the export is closed: one read for each closed one.
-            let newest = events.iter().rfind(|path| number_of(path).is_some());
-            let Some(entry) = (match newest {
-                Some(path) => self.read(path).await?,
-                None => None,
-            }) else {
-                continue;
-            };
-            if closes(&entry.event) {
-                continue;
+        for marker in self.lake.list_all(&open_prefix()).await? {
+            let id = marker.location.filename().and_then(|name| Uuid::parse_str(name).ok()).map(ExportId);
+            let Some(id) = id else { continue };
+            match self.fold_all(id).await? {
+                Some(state) if !state.closed => open.push(state),
+                // Its run ended between the last event and the marker.
+                Some(_) => self.lake.remove(&marker.location).await?,
+                // Its run ended before the first event, or is about to write it.
+                None if now.as_second() - marker.last_modified.timestamp() > BEGIN_SECS => {
+                    self.lake.remove(&marker.location).await?;
+                }
+                None => {}
             }
-            let mut state = None;
-            for path in events {
-                let (Some(number), Some(entry)) = (number_of(path), self.read(path).await?) else { continue };
-                fold(&mut state, id, number, entry.event, entry.at);
-            }
-            open.extend(state.filter(|state| !state.closed));
         }
         Ok(open)
     }
 
-    async fn read(&self, path: &Path) -> Result<Option<Entry>> {
-        let entry = self.lake.get_json::<Entry>(path).await?;
-        match entry {
-            Some(entry) if entry.format > FORMAT => {
-                Err(Error::new(Kind::Contract, "the ledger was written by a newer payoutlake")
-                    .with("entry", path)
-                    .hint("update payoutlake; nothing was changed"))
-            }
-            entry => Ok(entry),
+    async fn fold_all(&self, id: ExportId) -> Result<Option<ExportState>> {
+        let mut state = None;
+        for path in self.lake.list(&export_prefix(id)).await? {
+            let (Some(number), Some(entry)) = (number_of(&path), self.read(&path).await?) else { continue };
+            fold(&mut state, id, number, entry.event, entry.at);
         }
+        Ok(state)
+    }
+
+    async fn read(&self, path: &Path) -> Result<Option<Entry>> {
+        let Some(bytes) = self.lake.get(path).await? else { return Ok(None) };
+        self.lake.parse_json::<Needs>(&bytes, path)?.check_reader(path.as_ref())?;
+        self.lake.parse_json(&bytes, path).map(Some)
     }
 
     async fn put(&self, id: ExportId, number: u32, event: &LedgerEvent, at: Timestamp) -> Result<()> {
-        let path = Path::from(format!("{}/{id}/{number:04}.json", ledger_prefix()));
-        let entry = Entry { format: FORMAT, at, run_id: self.run_id, event: event.clone() };
+        let path = Path::from(format!("{}/{number:04}.json", export_prefix(id)));
+        let entry = Entry {
+            format: FORMAT,
+            min_reader: FORMAT,
+            min_writer: FORMAT,
+            at,
+            run_id: self.run_id,
+            event: event.clone(),
+        };
         match self.lake.create_json(&path, &entry).await? {
             Created::New => Ok(()),
             // An answer that was lost and repeated by the store is our own success.
@@ -186,11 +200,6 @@ impl Ledger {
             },
         }
     }
-}
-
-fn export_of(path: &Path) -> Option<ExportId> {
-    let folder = path.parts().rev().nth(1)?;
-    Uuid::parse_str(folder.as_ref()).ok().map(ExportId)
 }
 
 fn number_of(path: &Path) -> Option<u32> {
@@ -258,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn another_process_finds_an_open_export_and_not_a_closed_one() {
         let dir = tempfile::tempdir().unwrap();
-        let lake = Lake::open(dir.path().to_str().unwrap()).unwrap();
+        let lake = Lake::open(dir.path().to_str().unwrap(), Timestamp::UNIX_EPOCH).await.unwrap();
         let now = Timestamp::UNIX_EPOCH;
         let first = Ledger::new(lake.clone(), RunId(Uuid::now_v7()));
         let mut state = first.begin(ExportId(Uuid::now_v7()), planned(), now).await.unwrap();
@@ -269,13 +278,13 @@ mod tests {
             .unwrap();
 
         let second = Ledger::new(lake, RunId(Uuid::now_v7()));
-        let mut found = second.open_exports().await.unwrap();
+        let mut found = second.open_exports(now).await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].request_id, Some(request_id));
         assert_eq!(found[0], state);
 
         second.append(&mut found[0], LedgerEvent::Failed { reason: "gone".into() }, now).await.unwrap();
-        assert!(second.open_exports().await.unwrap().is_empty());
+        assert!(second.open_exports(now).await.unwrap().is_empty());
         // The first process still believes that the export is open: its next event is refused.
         let late = first.append(&mut state, LedgerEvent::Status { status: "Queued".into() }, now).await;
         assert_eq!(late.unwrap_err().kind(), Kind::Pending);

@@ -1,22 +1,22 @@
-//! Manifests: the newest one names the live objects, and so is the table.
-//!
-//! A commit is one put-if-absent of the next version. A writer that meets "already exists" reads what is
-//! there: it may be its own success, told twice.
+//! The manifest: one table of one account at one moment.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::{Created, Lake, manifest_path, manifests_prefix, manifests_root, object_path, objects_prefix};
+use super::format::FORMAT;
+use super::store::together;
+use super::{Chain, Lake, object_path};
 use crate::error::{Error, Kind, Result};
-use crate::model::{PartitionKey, RunId, TableSpec, Totals};
+use crate::model::{Account, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
 
-/// The manifest format that this build writes, and the newest that it reads.
-const FORMAT: u32 = 1;
-
-/// The table at one moment.
+/// One table of one account at one moment: its live objects, and what is known about them.
+///
+/// Every manifest is complete, so that a reader needs one document however long the history is. A document has one
+/// entry for each month of one account: some ten kilobytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Format of this document.
@@ -26,19 +26,71 @@ pub struct Manifest {
     /// Smallest format that a writer must know to extend this table.
     pub min_writer: u32,
     pub table: String,
+    pub account: Account,
     /// 1, 2, 3 ...; also the file's name.
     pub version: u64,
     /// Names the change that this commit makes: the same change committed twice is recognised by it.
     pub commit_id: String,
+    /// Never earlier than that of the version before, whatever the clocks of the writers say.
     pub committed_at: Timestamp,
     pub run_id: RunId,
+    pub operation: Operation,
+    /// The newest version, this one included, in which rows changed: later ones only confirm them.
+    pub rewritten_in: u64,
+    /// When the newest pull of everything was finished, for a table that is pulled whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled_at: Option<Timestamp>,
+    /// For a table that is derived from others: up to which version of each it follows them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub follows: BTreeMap<String, u64>,
     pub partition_columns: [String; 2],
     pub schema: StoredSchema,
     /// Sorted by key.
     pub partitions: Vec<Partition>,
 }
 
-/// One account and month: its live objects and what is known about them.
+/// What a commit did, and on whose word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    pub cause: Cause,
+    /// For people: `transaction_history 2026-07..2026-09`, the name of a file, `to version 17`.
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// SHA-256 of the bytes that the rows came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
+}
+
+/// Why rows changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// An export of the service.
+    Export,
+    /// A file that a person downloaded.
+    File,
+    /// A person went back to an earlier version.
+    Rollback,
+    /// The table follows others.
+    Derived,
+}
+
+impl Cause {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Export => "export",
+            Cause::File => "file",
+            Cause::Rollback => "rollback",
+            Cause::Derived => "derived",
+        }
+    }
+}
+
+/// One month (or other second-level value): its live objects and what is known about them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Partition {
     #[serde(flatten)]
@@ -49,17 +101,28 @@ pub struct Partition {
     /// Sum modulo 2^128 of the rows' hashes, in hex: two partitions with the same rows have the same digest,
     /// in whatever order the rows stand.
     pub digest: String,
-    /// When the newest export that is wholly in here was finished; `None` for hand-downloaded files only.
-    pub extracted_at: Option<Timestamp>,
-    /// Whether an unfiltered export of the whole month stands behind it.
-    pub whole: bool,
+    /// When the newest export was finished that is the whole truth about this partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_at: Option<Timestamp>,
+    /// The newest extraction of a row that was merged in later than `covered_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_at: Option<Timestamp>,
+    /// SHA-256 of the downloaded bytes behind the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<String>,
+    /// Columns of the table that the rows could not have: their files, or the schema of their time, lack them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<String>,
+    /// The rules by which the rows were typed (see [`crate::schema::RULES`]).
+    pub rules: u32,
 }
 
-/// An immutable Parquet file: `_payoutlake/objects/<table>/<hash>.parquet`.
+/// An immutable Parquet file: `_payoutlake/objects/<table>/<name>.parquet`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// blake3 of the file, in hex.
-    pub hash: String,
+    /// blake3 of the file and the run that wrote it: no later writer ever makes the same name, so that an old file
+    /// that no manifest names can be removed beside running writers.
+    pub name: String,
     pub bytes: u64,
     pub rows: u64,
 }
@@ -78,13 +141,12 @@ struct StoredColumn {
     metadata: HashMap<String, String>,
 }
 
-/// What became of a commit.
-#[derive(Debug)]
-#[must_use]
-pub enum CommitOutcome {
-    Committed,
-    /// Another writer was first; this is the table now. Plan again on it.
-    Conflict(Box<Manifest>),
+/// What a new manifest says besides its partitions.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub operation: Operation,
+    pub run_id: RunId,
+    pub committed_at: Timestamp,
 }
 
 impl Manifest {
@@ -92,26 +154,69 @@ impl Manifest {
     #[must_use]
     pub fn next(
         current: Option<&Manifest>,
+        chain: &Chain,
         spec: &TableSpec,
         mut partitions: Vec<Partition>,
-        commit_id: String,
-        run_id: RunId,
-        committed_at: Timestamp,
+        commit: Commit,
     ) -> Manifest {
         partitions.sort_by(|a, b| a.key.cmp(&b.key));
+        let schema = StoredSchema::of(&spec.schema);
+        // Columns that the table gains now are unknown to what is carried over.
+        let gained = current.map(|current| schema.gained_since(&current.schema)).unwrap_or_default();
+        for partition in &mut partitions {
+            let old = current.and_then(|current| current.partition(&partition.key));
+            if old.is_some_and(|old| old.objects == partition.objects) {
+                partition.lacks(&gained);
+            }
+        }
+        let version = current.map_or(1, |current| current.version + 1);
+        let same_rows = current.filter(|current| same_objects(&current.partitions, &partitions));
         Manifest {
             format: FORMAT,
             min_reader: FORMAT,
             min_writer: FORMAT,
-            table: spec.name.clone(),
-            version: current.map_or(1, |current| current.version + 1),
-            commit_id,
-            committed_at,
-            run_id,
+            table: chain.table.clone(),
+            account: chain.account.clone(),
+            version,
+            commit_id: commit_id(&partitions),
+            committed_at: current.map_or(commit.committed_at, |c| c.committed_at.max(commit.committed_at)),
+            run_id: commit.run_id,
+            operation: commit.operation,
+            rewritten_in: same_rows.map_or(version, |current| current.rewritten_in),
+            pulled_at: current.and_then(|current| current.pulled_at),
+            follows: current.map(|current| current.follows.clone()).unwrap_or_default(),
             partition_columns: spec.partition_columns.clone(),
-            schema: StoredSchema::of(&spec.schema),
+            schema,
             partitions,
         }
+    }
+
+    /// The manifest that follows this one and has the content of an earlier one.
+    #[must_use]
+    pub fn back_to(&self, earlier: &Manifest, commit: Commit) -> Manifest {
+        let mut partitions = earlier.partitions.clone();
+        let gained = self.schema.gained_since(&earlier.schema);
+        partitions.iter_mut().for_each(|partition| partition.lacks(&gained));
+        Manifest {
+            version: self.version + 1,
+            commit_id: commit_id(&partitions),
+            committed_at: self.committed_at.max(commit.committed_at),
+            run_id: commit.run_id,
+            operation: commit.operation,
+            rewritten_in: if same_objects(&self.partitions, &partitions) {
+                self.rewritten_in
+            } else {
+                self.version + 1
+            },
+            pulled_at: earlier.pulled_at,
+            partitions,
+            ..self.clone()
+        }
+    }
+
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        Chain { table: self.table.clone(), account: self.account.clone() }
     }
 
     #[must_use]
@@ -127,132 +232,15 @@ impl Manifest {
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
         self.partitions.iter().flat_map(|partition| &partition.objects)
     }
-}
 
-impl StoredSchema {
+    /// Rows and sums of the whole table.
     #[must_use]
-    pub fn of(schema: &Schema) -> Self {
-        let column = |field: &Arc<Field>| StoredColumn {
-            name: field.name().clone(),
-            data_type: field.data_type().to_string(),
-            nullable: field.is_nullable(),
-            metadata: field.metadata().clone(),
-        };
-        StoredSchema(schema.fields().iter().map(column).collect())
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.partitions.iter().for_each(|partition| totals.merge(&partition.totals));
+        totals
     }
 
-    /// # Errors
-    /// [`Kind::Contract`] when a type is not known to this build.
-    pub fn to_arrow(&self) -> Result<Schema> {
-        let field = |column: &StoredColumn| {
-            let data_type = column.data_type.parse::<DataType>().map_err(|cause| {
-                Error::new(Kind::Contract, "a column type in the manifest is not known to this build")
-                    .with("column", &column.name)
-                    .with("type", &column.data_type)
-                    .hint("use a payoutlake at least as new as the one that wrote the lake")
-                    .caused_by(cause)
-            })?;
-            Ok(Field::new(&column.name, data_type, column.nullable).with_metadata(column.metadata.clone()))
-        };
-        Ok(Schema::new(self.0.iter().map(field).collect::<Result<Vec<_>>>()?))
-    }
-}
-
-/// Names of the tables that have a commit, sorted.
-///
-/// # Errors
-/// [`Kind::Destination`].
-pub async fn tables(lake: &Lake) -> Result<Vec<String>> {
-    lake.folders(&manifests_root()).await
-}
-
-/// The newest manifest of a table; `None` before its first commit.
-///
-/// # Errors
-/// [`Kind::Destination`] when it cannot be read, [`Kind::Contract`] when it is newer than this build.
-pub async fn newest(lake: &Lake, table: &str) -> Result<Option<Manifest>> {
-    let paths = lake.list(&manifests_prefix(table)).await?;
-    let Some(path) = paths.iter().rfind(|path| path.as_ref().ends_with(".json")) else { return Ok(None) };
-    read(lake, path).await
-}
-
-async fn read(lake: &Lake, path: &object_store::path::Path) -> Result<Option<Manifest>> {
-    #[derive(Deserialize)]
-    struct Version {
-        format: u32,
-        min_reader: u32,
-    }
-    // First the version alone: a newer document may have another shape.
-    let Some(version) = lake.get_json::<Version>(path).await? else { return Ok(None) };
-    if version.min_reader > FORMAT {
-        return Err(Error::new(Kind::Contract, "the table was written by a newer payoutlake")
-            .with("manifest", path)
-            .with("format", version.format)
-            .with("this build reads up to", FORMAT)
-            .hint("update payoutlake; nothing was changed"));
-    }
-    lake.get_json(path).await
-}
-
-/// Makes `manifest` the table, unless another writer was first.
-///
-/// # Errors
-/// [`Kind::Destination`]; [`Kind::Contract`] when the table may only be extended by a newer build.
-pub async fn commit(lake: &Lake, manifest: &Manifest) -> Result<CommitOutcome> {
-    let path = manifest_path(&manifest.table, manifest.version);
-    if lake.create_json(&path, manifest).await? == Created::New {
-        return Ok(CommitOutcome::Committed);
-    }
-    match read(lake, &path).await? {
-        // Our own put, answered twice (a retry after a lost answer).
-        Some(there) if there.commit_id == manifest.commit_id && there.run_id == manifest.run_id => {
-            Ok(CommitOutcome::Committed)
-        }
-        _ => match newest(lake, &manifest.table).await? {
-            Some(winner) => Ok(CommitOutcome::Conflict(Box::new(winner))),
-            None => Err(Error::new(Kind::Destination, "a manifest exists and cannot be listed")
-                .with("manifest", path)
-                .hint("the storage does not list what it holds; check it, then run again")),
-        },
-    }
-}
-
-impl Manifest {
-    /// # Errors
-    /// [`Kind::Contract`] when this build is too old to extend the table.
-    pub fn check_writable(&self) -> Result<()> {
-        if self.min_writer <= FORMAT {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Contract, "the table may only be extended by a newer payoutlake")
-            .with("table", &self.table)
-            .with("needs format", self.min_writer)
-            .with("this build writes", FORMAT)
-            .hint("update payoutlake; nothing was changed"))
-    }
-}
-
-/// Whether every live object is there with its size: one listing, no reading.
-///
-/// # Errors
-/// [`Kind::Destination`] that names what is missing or cut.
-pub async fn check_objects(lake: &Lake, manifest: &Manifest) -> Result<()> {
-    let there = lake.list_sizes(&objects_prefix(&manifest.table)).await?;
-    let there: HashMap<&str, u64> = there
-        .iter()
-        .filter_map(|(path, bytes)| Some((path.filename()?.strip_suffix(".parquet")?, *bytes)))
-        .collect();
-    let damaged: Vec<&Object> =
-        manifest.objects().filter(|object| there.get(object.hash.as_str()) != Some(&object.bytes)).collect();
-    let Some(first) = damaged.first() else { return Ok(()) };
-    Err(Error::new(Kind::Destination, "objects of the table are missing or damaged")
-        .with("table", &manifest.table)
-        .with("objects", damaged.len())
-        .with("first", object_path(&manifest.table, &first.hash))
-        .hint("restore them from a backup of the lake; nothing was changed"))
-}
-
-impl Manifest {
     /// # Errors
     /// [`Kind::Contract`] when the table has a column that `schema` lacks or types otherwise: writing it under that
     /// schema would lose the column.
@@ -268,6 +256,95 @@ impl Manifest {
             .with("type", lost.data_type())
             .hint("use the schema folder or the payoutlake that wrote the table last; nothing was changed"))
     }
+}
+
+impl Partition {
+    /// Notes columns that the rows could not have.
+    fn lacks(&mut self, columns: &[String]) {
+        let new = columns.iter().filter(|column| !self.absent.contains(column)).cloned().collect::<Vec<_>>();
+        self.absent.extend(new);
+    }
+}
+
+fn same_objects(left: &[Partition], right: &[Partition]) -> bool {
+    let live = |partitions: &[Partition]| -> Vec<(PartitionKey, Vec<Object>)> {
+        let filled = partitions.iter().filter(|partition| !partition.objects.is_empty());
+        filled.map(|partition| (partition.key.clone(), partition.objects.clone())).collect()
+    };
+    live(left) == live(right)
+}
+
+/// Names the content: the same partitions give the same id.
+fn commit_id(partitions: &[Partition]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for partition in partitions {
+        let covered = partition.covered_at.map_or(0, Timestamp::as_microsecond);
+        hasher.update(partition.key.to_string().as_bytes());
+        hasher.update(partition.digest.as_bytes());
+        hasher.update(&covered.to_le_bytes());
+        partition.objects.iter().for_each(|object| {
+            hasher.update(object.name.as_bytes());
+        });
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+impl StoredSchema {
+    #[must_use]
+    pub fn of(schema: &Schema) -> Self {
+        let column = |field: &Arc<Field>| StoredColumn {
+            name: field.name().clone(),
+            data_type: field.data_type().to_string(),
+            nullable: field.is_nullable(),
+            metadata: field.metadata().clone(),
+        };
+        StoredSchema(schema.fields().iter().map(column).collect())
+    }
+
+    /// # Errors
+    /// [`Kind::Contract`] for a type that this build does not know.
+    pub fn to_arrow(&self) -> Result<Schema> {
+        let field = |column: &StoredColumn| {
+            let data_type = column.data_type.parse::<DataType>().map_err(|cause| {
+                Error::new(Kind::Contract, "a manifest names a column type that this build does not know")
+                    .with("column", &column.name)
+                    .with("type", &column.data_type)
+                    .hint("use a payoutlake at least as new as the one that wrote the lake")
+                    .caused_by(cause)
+            })?;
+            Ok(Field::new(&column.name, data_type, column.nullable).with_metadata(column.metadata.clone()))
+        };
+        Ok(Schema::new(self.0.iter().map(field).collect::<Result<Vec<_>>>()?))
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|column| column.name.as_str())
+    }
+
+    /// The columns that `before` does not have.
+    fn gained_since(&self, before: &StoredSchema) -> Vec<String> {
+        let new = self.names().filter(|name| !before.names().any(|known| known == *name));
+        new.map(str::to_owned).collect()
+    }
+}
+
+/// Whether every live object is there with its size: one look at each, no reading.
+///
+/// # Errors
+/// [`Kind::Destination`] that names what is missing or cut.
+pub async fn check_objects(lake: &Lake, manifest: &Manifest) -> Result<()> {
+    let chain = manifest.chain();
+    let paths: Vec<_> = manifest.objects().map(|object| object_path(&chain, &object.name)).collect();
+    let sizes = together(paths.iter().map(|path| lake.size(path)).collect()).await?;
+    let looked = manifest.objects().zip(&paths).zip(sizes);
+    let damaged: Vec<_> = looked.filter(|((object, _), size)| *size != Some(object.bytes)).collect();
+    let Some(((_, first), _)) = damaged.first() else { return Ok(()) };
+    Err(Error::new(Kind::Destination, "objects of the table are missing or damaged")
+        .with("table", &manifest.table)
+        .with("account", &manifest.account)
+        .with("objects", damaged.len())
+        .with("first", first)
+        .hint("restore them from a backup of the lake; nothing was changed"))
 }
 
 #[cfg(test)]

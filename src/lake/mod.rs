@@ -2,73 +2,150 @@
 //!
 //! ```text
 //! <lake>/
-//!   <table>/account=…/…=…/part-0.parquet      published: exactly the current rows (load::publish)
+//!   <table>/account=…/…=…/part-0.parquet            published: exactly the current rows (load::publish)
 //!   _payoutlake/
-//!     objects/<table>/<hash>.parquet          immutable
-//!     manifests/<table>/<20 digits>.json      put-if-absent; the newest one is the table   (manifest.rs)
-//!     ledger/<export>/<4 digits>.json         put-if-absent events; the state is their fold (ledger.rs)
-//!     published/<table>.json                  which objects the published folders show now
-//!     raw/<sha256>                            blobs as downloaded
-//!     runs/<run_id>.json                      receipts
-//!     tmp/                                    files being written, local lakes only
+//!     lake.json                                     which payoutlake may read and write here       (format.rs)
+//!     objects/<table>/<account>/<name>.parquet      immutable
+//!     manifests/<table>/<account>/<20 digits>.json  put-if-absent; the newest is the table         (chain.rs)
+//!     newest/<table>/<account>.json                 where to begin to look for it
+//!     published/<table>/<account>.json              which objects the published folders show now
+//!     tags/<name>.json                              versions that are kept for ever                (tags.rs)
+//!     accounts/<account>.json                       the identity behind an alias                   (accounts.rs)
+//!     ledger/<export>/<4 digits>.json               put-if-absent events; the state is their fold  (ledger.rs)
+//!     open/<export>                                 exports that may still be open
+//!     held/<id>.json                                windows that a guard holds                     (held.rs)
+//!     raw/<sha256>                                  blobs as downloaded
+//!     runs/<run_id>.json                            receipts
+//!     tmp/                                          files being written, local lakes only
 //! ```
 
+mod accounts;
+mod chain;
+mod disk;
+mod format;
+mod held;
 mod ledger;
+mod maintain;
 mod manifest;
+mod meter;
+mod moment;
 mod store;
+mod tags;
 
+pub use accounts::{Identity, check_identity};
+pub use chain::{AsOf, Chain, CommitOutcome};
+pub use held::{Held, HeldExport, Resolution};
 pub use ledger::{ExportState, Ledger, LedgerEvent};
-pub use manifest::{
-    CommitOutcome, Manifest, Object, Partition, StoredSchema, check_objects, commit, newest, tables,
-};
-pub use store::{Created, Lake};
+pub use maintain::{Maintained, Retention, maintain};
+pub use manifest::{Cause, Commit, Manifest, Object, Operation, Partition, StoredSchema, check_objects};
+pub use moment::Moment;
+pub use store::{Created, Lake, together};
+pub use tags::{Tag, Tagged};
 
 use object_store::path::Path;
 
-use crate::model::RunId;
+use crate::model::{Account, RunId};
 
 const ROOT: &str = "_payoutlake";
 
-/// `_payoutlake/objects/<table>/<hash>.parquet`
-#[must_use]
-pub fn object_path(table: &str, hash: &str) -> Path {
-    Path::from(format!("{ROOT}/objects/{table}/{hash}.parquet"))
+fn below(rest: std::fmt::Arguments<'_>) -> Path {
+    Path::from(format!("{ROOT}/{rest}"))
 }
 
-fn objects_prefix(table: &str) -> Path {
-    Path::from(format!("{ROOT}/objects/{table}"))
+fn lake_path() -> Path {
+    below(format_args!("lake.json"))
+}
+
+/// `_payoutlake/objects/<table>/<account>/<name>.parquet`
+#[must_use]
+pub fn object_path(chain: &Chain, name: &str) -> Path {
+    below(format_args!("objects/{}/{}/{name}.parquet", chain.table, chain.account))
+}
+
+fn objects_prefix(chain: &Chain) -> Path {
+    below(format_args!("objects/{}/{}", chain.table, chain.account))
 }
 
 /// `_payoutlake/raw/<sha256>`
 #[must_use]
 pub fn raw_path(sha256: &str) -> Path {
-    Path::from(format!("{ROOT}/raw/{sha256}"))
+    below(format_args!("raw/{sha256}"))
 }
 
-/// `_payoutlake/published/<table>.json`
+fn raw_prefix() -> Path {
+    below(format_args!("raw"))
+}
+
+/// `_payoutlake/published/<table>/<account>.json`
 #[must_use]
-pub fn published_path(table: &str) -> Path {
-    Path::from(format!("{ROOT}/published/{table}.json"))
+pub fn published_path(chain: &Chain) -> Path {
+    below(format_args!("published/{}/{}.json", chain.table, chain.account))
 }
 
 /// `_payoutlake/runs/<run_id>.json`
 #[must_use]
 pub fn receipt_path(run_id: RunId) -> Path {
-    Path::from(format!("{ROOT}/runs/{run_id}.json"))
+    below(format_args!("runs/{run_id}.json"))
+}
+
+/// `_payoutlake/runs`
+#[must_use]
+pub fn receipts_prefix() -> Path {
+    below(format_args!("runs"))
 }
 
 fn manifests_root() -> Path {
-    Path::from(format!("{ROOT}/manifests"))
+    below(format_args!("manifests"))
 }
 
-fn manifests_prefix(table: &str) -> Path {
-    Path::from(format!("{ROOT}/manifests/{table}"))
+fn manifests_of_table(table: &str) -> Path {
+    below(format_args!("manifests/{table}"))
 }
 
-fn manifest_path(table: &str, version: u64) -> Path {
-    Path::from(format!("{ROOT}/manifests/{table}/{version:020}.json"))
+fn manifests_prefix(chain: &Chain) -> Path {
+    below(format_args!("manifests/{}/{}", chain.table, chain.account))
 }
 
-fn ledger_prefix() -> Path {
-    Path::from(format!("{ROOT}/ledger"))
+fn manifest_path(chain: &Chain, version: u64) -> Path {
+    below(format_args!("manifests/{}/{}/{version:020}.json", chain.table, chain.account))
+}
+
+fn newest_path(chain: &Chain) -> Path {
+    below(format_args!("newest/{}/{}.json", chain.table, chain.account))
+}
+
+fn tags_prefix() -> Path {
+    below(format_args!("tags"))
+}
+
+fn tag_path(name: &str) -> Path {
+    below(format_args!("tags/{name}.json"))
+}
+
+fn account_path(account: &Account) -> Path {
+    below(format_args!("accounts/{account}.json"))
+}
+
+fn export_prefix(export: crate::model::ExportId) -> Path {
+    below(format_args!("ledger/{export}"))
+}
+
+fn open_prefix() -> Path {
+    below(format_args!("open"))
+}
+
+fn open_path(export: crate::model::ExportId) -> Path {
+    below(format_args!("open/{export}"))
+}
+
+fn held_prefix() -> Path {
+    below(format_args!("held"))
+}
+
+fn held_path(id: &str) -> Path {
+    below(format_args!("held/{id}.json"))
+}
+
+fn resolved_path(id: &str, run_id: RunId) -> Path {
+    below(format_args!("resolved/{id}-{run_id}.json"))
 }

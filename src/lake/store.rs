@@ -1,31 +1,34 @@
-//! A storage URL becomes an [`ObjectStore`] here, and nowhere else; local disk is made durable here.
+//! A storage URL becomes an [`ObjectStore`] here, and nowhere else.
 
-use std::fs;
-use std::io::{ErrorKind as Io, Write as _};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use url::Url;
 
+use super::disk::{self, Disk, not_writable};
+use super::format;
+use super::meter::{Meter, Metered};
 use crate::error::{Error, Kind, Result};
+use crate::model::StorageOps;
 
 /// A lake on some storage.
 #[derive(Clone)]
 pub struct Lake {
+    // Counts what goes through it.
     store: Arc<dyn ObjectStore>,
+    meter: Arc<Meter>,
     // As the user wrote it, for messages.
     shown: String,
-    // Root folder of a lake on local disk: there, files and directories are synced by us.
-    local: Option<PathBuf>,
+    // Of a lake on local disk: there, what is written goes this way.
+    disk: Option<Disk>,
 }
 
 /// What became of a put-if-absent.
@@ -37,46 +40,98 @@ pub enum Created {
     Exists,
 }
 
-/// Folder for files being written, inside the lake.
-const SPOOL: &str = "tmp";
-
-/// A run ends after a day at the latest; what a killed one left behind may go after twice that.
-const SPOOL_KEPT: Duration = Duration::from_secs(48 * 3600);
-
 /// How many bytes go to an object store in one part of a multipart upload.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
+/// How many requests of one kind are under way together.
+const TOGETHER: usize = 16;
+
+/// Awaits requests, some of them at a time; the answers come in their order.
+///
+/// # Errors
+/// The first that fails.
+pub async fn together<T>(requests: Vec<impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    futures::stream::iter(requests).buffered(TOGETHER).try_collect().await
+}
+
 impl Lake {
-    /// Opens the lake at a path or a `file://` URL, and makes its folder when it is missing.
+    /// Opens the lake at a path or a `file://` URL for writing, and makes it when it is missing. `now` is when a new
+    /// lake says that it was made.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a storage that this build does not know, [`Kind::Destination`] when the
-    /// folder cannot be made or written.
-    pub fn open(url: &str) -> Result<Lake> {
-        let root = local_root(url)?;
-        fs::create_dir_all(&root).map_err(|cause| not_writable(url, cause))?;
-        sweep(&root.join(super::ROOT).join(SPOOL));
-        Self::local(url, root)
+    /// [`Kind::Config`] for a storage that this build does not know, [`Kind::Destination`] when the folder cannot be
+    /// made or written, [`Kind::Contract`] when this build is too old for the lake.
+    pub async fn open(url: &str, now: Timestamp) -> Result<Lake> {
+        let root = disk::root_of(url)?;
+        disk::make(&root).map_err(|cause| not_writable(url, cause))?;
+        let lake = Self::local(url, root)?;
+        format::check_writable(&lake, now).await?;
+        Ok(lake)
+    }
+
+    /// A lake in memory, gone when it is dropped: for trying things out, and for tests of what every storage must do.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub async fn in_memory(now: Timestamp) -> Result<Lake> {
+        let lake = Self::on(Arc::new(object_store::memory::InMemory::new()), "memory", None);
+        format::check_writable(&lake, now).await?;
+        Ok(lake)
     }
 
     /// As [`Lake::open`], for a lake that must exist already.
     ///
     /// # Errors
     /// [`Kind::Destination`] when there is no lake.
-    pub fn open_existing(url: &str) -> Result<Lake> {
-        let root = local_root(url)?;
+    pub async fn open_existing(url: &str) -> Result<Lake> {
+        let root = disk::root_of(url)?;
         if !root.join(super::ROOT).is_dir() {
             return Err(Error::new(Kind::Destination, "there is no lake here")
                 .with("lake", url)
                 .hint("run a pipeline first, for example `payoutlake run pipelines/quickstart.toml`, or give another --lake"));
         }
-        Self::local(url, root)
+        let lake = Self::local(url, root)?;
+        format::check_readable(&lake).await?;
+        Ok(lake)
     }
 
     fn local(url: &str, root: PathBuf) -> Result<Lake> {
         let root = root.canonicalize().map_err(|cause| not_writable(url, cause))?;
         let store = LocalFileSystem::new_with_prefix(&root).map_err(|cause| storage(cause, "opened", url))?;
-        Ok(Lake { store: Arc::new(store), shown: url.to_owned(), local: Some(root) })
+        Ok(Self::on(Arc::new(store), url, Some(root)))
+    }
+
+    fn on(store: Arc<dyn ObjectStore>, shown: &str, local: Option<PathBuf>) -> Lake {
+        let meter = Arc::new(Meter::default());
+        let store = Arc::new(Metered { store, meter: Arc::clone(&meter) });
+        let disk = local.map(|root| Disk::new(root, shown, Arc::clone(&meter)));
+        Lake { store, meter, shown: shown.to_owned(), disk }
+    }
+
+    /// Storage operations since the lake was opened.
+    #[must_use]
+    pub fn operations(&self) -> StorageOps {
+        self.meter.counts()
+    }
+
+    /// Kills the process at the k-th point of its storage operations, as a crash would: for tests of recovery.
+    pub fn kill_at(&self, point: u64) {
+        self.meter.kill_at(point);
+    }
+
+    /// The lake as the user named it.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Where other programs find a path of the lake: an absolute path on local disk, else below the lake's URL.
+    #[must_use]
+    pub fn address(&self, path: &Path) -> String {
+        match &self.disk {
+            Some(disk) => disk.root().join(path.as_ref()).display().to_string(),
+            None => format!("{}/{path}", self.shown.trim_end_matches('/')),
+        }
     }
 
     #[must_use]
@@ -90,14 +145,10 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub fn spool_dir(&self) -> Result<tempfile::TempDir> {
-        let made = match &self.local {
-            Some(root) => {
-                let parent = root.join(super::ROOT).join(SPOOL);
-                fs::create_dir_all(&parent).and_then(|()| tempfile::tempdir_in(parent))
-            }
-            None => tempfile::tempdir(),
-        };
-        made.map_err(|cause| not_writable(&self.shown, cause))
+        match &self.disk {
+            Some(disk) => disk.spool_dir(),
+            None => tempfile::tempdir().map_err(|cause| not_writable(&self.shown, cause)),
+        }
     }
 
     /// Reads a whole object; `None` when it does not exist.
@@ -118,7 +169,13 @@ impl Lake {
     /// [`Kind::Destination`]; [`Kind::Contract`] when it is not what payoutlake writes.
     pub async fn get_json<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>> {
         let Some(bytes) = self.get(path).await? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|cause| {
+        self.parse_json(&bytes, path).map(Some)
+    }
+
+    /// # Errors
+    /// [`Kind::Contract`] when it is not what payoutlake writes.
+    pub fn parse_json<T: DeserializeOwned>(&self, bytes: &[u8], path: &Path) -> Result<T> {
+        serde_json::from_slice(bytes).map_err(|cause| {
             Error::new(Kind::Contract, "a file of the lake cannot be understood")
                 .with("file", format!("{}/{path}", self.shown))
                 .hint("it was damaged or written by another version of payoutlake; nothing was changed")
@@ -126,23 +183,34 @@ impl Lake {
         })
     }
 
+    /// Size in bytes of an object; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn size(&self, path: &Path) -> Result<Option<u64>> {
+        match self.store.head(path).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(cause) => Err(self.failed(cause, "read", path)),
+        }
+    }
+
     /// Names of all objects below a prefix, sorted.
     ///
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn list(&self, prefix: &Path) -> Result<Vec<Path>> {
-        Ok(self.list_sizes(prefix).await?.into_iter().map(|(path, _)| path).collect())
+        Ok(self.list_all(prefix).await?.into_iter().map(|meta| meta.location).collect())
     }
 
-    /// Names and sizes in bytes of all objects below a prefix, sorted.
+    /// All objects below a prefix with size and age, sorted by name.
     ///
     /// # Errors
     /// [`Kind::Destination`].
-    pub async fn list_sizes(&self, prefix: &Path) -> Result<Vec<(Path, u64)>> {
-        let found = self.store.list(Some(prefix)).map_ok(|meta| (meta.location, meta.size));
-        let found = found.try_collect::<Vec<_>>().await;
+    pub async fn list_all(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        let found = self.store.list(Some(prefix)).try_collect::<Vec<_>>().await;
         let mut found = found.map_err(|cause| self.failed(cause, "listed", prefix))?;
-        found.sort();
+        found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
 
@@ -164,11 +232,8 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn create(&self, path: &Path, bytes: Bytes) -> Result<Created> {
-        if let Some(root) = &self.local {
-            let created = create_whole(&root.join(path.as_ref()), &bytes);
-            let created = created.map_err(|cause| not_writable(&self.shown, cause).with("file", path))?;
-            self.sync(path)?;
-            return Ok(created);
+        if let Some(disk) = &self.disk {
+            return disk.create(path, &bytes);
         }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(path, bytes.into(), options).await {
@@ -186,18 +251,15 @@ impl Lake {
         self.create(path, to_json(value)?).await
     }
 
-    /// Writes or replaces a JSON document, durably.
+    /// Writes or replaces a JSON document: whole when its name appears. It may be lost, or come back empty, with the
+    /// power of a local disk: for what can be found out again.
     ///
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn replace_json(&self, path: &Path, value: &impl Serialize) -> Result<()> {
         let bytes = to_json(value)?;
-        if let Some(root) = &self.local {
-            let target = root.join(path.as_ref());
-            let placed =
-                write_beside(&target, &bytes).and_then(|file| file.persist(&target).map_err(|e| e.error));
-            placed.map_err(|cause| not_writable(&self.shown, cause).with("file", path))?;
-            return self.sync(path);
+        if let Some(disk) = &self.disk {
+            return disk.replace(path, &bytes);
         }
         let put = self.store.put(path, bytes.into()).await;
         put.map(drop).map_err(|cause| self.failed(cause, "written", path))
@@ -209,19 +271,9 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn put_file(&self, file: &FsPath, path: &Path) -> Result<()> {
-        match &self.local {
-            Some(root) => {
-                match link_or_copy(file, &root.join(path.as_ref())) {
-                    // Somebody else put the same content meanwhile.
-                    Err(cause) if cause.kind() == Io::AlreadyExists => {}
-                    Err(cause) => return Err(not_writable(&self.shown, cause).with("file", path)),
-                    // Published files are links to it: nobody is to write into it by accident.
-                    Ok(()) => set_read_only(&root.join(path.as_ref()))
-                        .map_err(|cause| not_writable(&self.shown, cause).with("file", path))?,
-                }
-                self.sync(path)
-            }
-            None if self.store.head(path).await.is_ok() => Ok(()),
+        match &self.disk {
+            Some(disk) => disk.put_file(file, path),
+            None if self.size(path).await?.is_some() => Ok(()),
             None => self.upload(file, path).await,
         }
     }
@@ -280,24 +332,22 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn install(&self, object: &Path, published: &Path) -> Result<()> {
-        let Some(root) = &self.local else {
-            return self
-                .store
-                .copy(object, published)
-                .await
-                .map_err(|c| self.failed(c, "published", published));
-        };
-        let target = root.join(published.as_ref());
-        // A hidden name beside the target: no reader's glob takes it, and a rename inside one folder is atomic.
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let staged = target.with_file_name(format!(".{name}.new"));
-        let placed = remove_if_there(&staged)
-            .and_then(|()| link_or_copy(&root.join(object.as_ref()), &staged))
-            .and_then(|()| fs::rename(&staged, &target))
-            // Renaming onto another link of the same file does nothing and leaves the staged name behind.
-            .and_then(|()| remove_if_there(&staged));
-        placed.map_err(|cause| not_writable(&self.shown, cause).with("file", published))?;
-        self.sync(published)
+        match &self.disk {
+            Some(disk) => disk.install(object, published),
+            None => {
+                let copied = self.store.copy(object, published).await;
+                copied.map_err(|cause| self.failed(cause, "published", published))
+            }
+        }
+    }
+
+    /// Whether a published file of the right size is that object: on local disk it is a link to it, and where the file
+    /// system has no links, or on an object store, the size is what can be told without reading.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub fn shows(&self, object: &Path, published: &Path) -> Result<bool> {
+        self.disk.as_ref().map_or(Ok(true), |disk| disk.shows(object, published))
     }
 
     /// Removes an object; one that is not there is fine.
@@ -305,30 +355,13 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn remove(&self, path: &Path) -> Result<()> {
+        // Counted by the store.
         match self.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(cause) => return Err(self.failed(cause, "removed", path)),
         }
-        if let Some(root) = &self.local {
-            // Empty partition folders are dropped; a folder with files in it stays.
-            let parents = root.join(path.as_ref());
-            for parent in parents.ancestors().skip(1).take_while(|parent| *parent != root) {
-                if fs::remove_dir(parent).is_err() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Syncs a local file and the folders up to the lake's root: `LocalFileSystem` syncs nothing.
-    fn sync(&self, path: &Path) -> Result<()> {
-        let Some(root) = &self.local else { return Ok(()) };
-        let file = root.join(path.as_ref());
-        for place in file.ancestors().take_while(|place| place.starts_with(root)) {
-            fs::File::open(place)
-                .and_then(|handle| handle.sync_all())
-                .map_err(|cause| not_writable(&self.shown, cause).with("file", place.display()))?;
+        if let Some(disk) = &self.disk {
+            disk.drop_empty_folders(path);
         }
         Ok(())
     }
@@ -344,104 +377,12 @@ impl std::fmt::Debug for Lake {
     }
 }
 
-fn local_root(url: &str) -> Result<PathBuf> {
-    match Url::parse(url) {
-        Ok(parsed) if parsed.scheme() == "file" => parsed
-            .to_file_path()
-            .map_err(|()| Error::new(Kind::Config, "the file URL has no local path").with("lake", url)),
-        // One letter is a Windows drive, not a scheme.
-        Ok(parsed) if parsed.scheme().len() > 1 => {
-            Err(Error::new(Kind::Config, format!("storage '{}' is not in this release", parsed.scheme()))
-                .with("lake", crate::secret::redacted(&parsed))
-                .hint("use a local path or a file:// URL; cloud storage is planned, see the README"))
-        }
-        _ if url.is_empty() => Err(Error::new(Kind::Config, "the lake's path is empty")),
-        _ => Ok(PathBuf::from(url)),
-    }
-}
-
-/// A hard link where the file system has them: no second copy of the bytes. Elsewhere a copy that appears whole.
-fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::hard_link(from, to) {
-        Err(cause) if !matches!(cause.kind(), Io::AlreadyExists | Io::NotFound | Io::StorageFull) => {
-            let part = to.with_extension("part");
-            fs::copy(from, &part)?;
-            fs::rename(&part, to)
-        }
-        linked => linked,
-    }
-}
-
-/// Writes a file under a hidden name in the folder of `target`, with its bytes on the disk.
-fn write_beside(target: &FsPath, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
-    let folder = target.parent().unwrap_or(target);
-    fs::create_dir_all(folder)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".new-");
-    // A temporary file is for its owner alone; the lake is for everybody whom the umask lets in.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
-/// Puts a file in place if nothing stands there. It is whole when its name appears, also after a loss of power.
-fn create_whole(target: &FsPath, bytes: &[u8]) -> std::io::Result<Created> {
-    match write_beside(target, bytes)?.persist_noclobber(target) {
-        Ok(_) => Ok(Created::New),
-        Err(refused) if refused.error.kind() == Io::AlreadyExists => Ok(Created::Exists),
-        Err(refused) => Err(refused.error),
-    }
-}
-
-fn set_read_only(path: &FsPath) -> std::io::Result<()> {
-    let mut permissions = fs::metadata(path)?.permissions();
-    permissions.set_readonly(true);
-    fs::set_permissions(path, permissions)
-}
-
-/// Removes what killed runs left in the spool. Best effort: a folder that cannot be removed does no harm.
-fn sweep(spool: &FsPath) {
-    for entry in fs::read_dir(spool).into_iter().flatten().flatten() {
-        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
-        if age.is_some_and(|age| age > SPOOL_KEPT) {
-            let _left = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-fn remove_if_there(path: &FsPath) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(cause) if cause.kind() != Io::NotFound => Err(cause),
-        _ => Ok(()),
-    }
-}
-
 fn to_json(value: &impl Serialize) -> Result<Bytes> {
     let mut json = serde_json::to_vec_pretty(value).map_err(|cause| {
         Error::new(Kind::Bug, "a document of the lake cannot be written as JSON").caused_by(cause)
     })?;
     json.push(b'\n');
     Ok(json.into())
-}
-
-fn not_writable(url: &str, cause: std::io::Error) -> Error {
-    let hint = match cause.kind() {
-        Io::StorageFull => "free some space on the disk and run the same command again",
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => {
-            "give the user that runs payoutlake write permission to the lake's folder, or choose another lake"
-        }
-        _ => "check that the lake's folder exists and is writable, then run the same command again",
-    };
-    Error::new(Kind::Destination, "the lake cannot be read or written")
-        .with("lake", url)
-        .hint(hint)
-        .caused_by(cause)
 }
 
 fn storage(cause: object_store::Error, done: &str, place: &str) -> Error {

@@ -4,16 +4,18 @@
 //! of the next manifest makes them the table. Another writer that was first makes us plan again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use datafusion::prelude::{Expr, col};
+use datafusion::prelude::Expr;
 use jiff::Timestamp;
 
+use super::plan::{Plan, plan};
 use super::publish::{self, Publish};
-use super::{Digest, Options, Staged, StagedPart, guards, merge, verify};
+use super::{Author, Guards, Options, Staged, StagedPart, verify};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::lake::{self, CommitOutcome, Lake, Manifest, Object, Partition, object_path};
-use crate::model::{Account, Hop, Month, PartitionKey, RunId, TableSpec, Totals, Window};
+use crate::lake::{Chain, Commit, CommitOutcome, Lake, Manifest, Object, Operation, object_path};
+use crate::model::{Account, Difference, Hop, RunId, TableSpec, Window};
 
 /// What a change works with.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,14 @@ pub enum Coverage {
     Merge {
         /// Old rows that go whatever their key.
         replaces: Option<Expr>,
+        /// Whether a covered month has no rows but those of its newest export: then what is older comes too late, also
+        /// under a key that the month does not know.
+        months_are_whole: bool,
+        /// As in [`Coverage::FullPull`], for a table that is pulled whole.
+        pending: Option<String>,
     },
+    /// Rows of their own kind, which are added to what is there. The table follows others: up to these versions.
+    Append { follows: BTreeMap<String, u64> },
 }
 
 /// Rows on their way into a table.
@@ -45,9 +54,14 @@ pub struct Change<'a> {
     pub spec: &'a TableSpec,
     pub account: &'a Account,
     pub coverage: Coverage,
-    /// When the export was finished; `None` for hand-downloaded files.
+    /// When the export was finished; `None` for hand-downloaded files of unknown age.
     pub extracted_at: Option<Timestamp>,
     pub staged: &'a Staged,
+    /// Columns of the table that the export does not have.
+    pub absent: &'a [String],
+    /// When the change is held; `None`: a person has accepted it.
+    pub guards: Option<&'a Guards>,
+    pub operation: Operation,
     pub run_id: RunId,
     pub now: Timestamp,
 }
@@ -58,13 +72,15 @@ pub struct Change<'a> {
 pub enum Loaded {
     Applied(Box<Applied>),
     /// A guard refuses it; the lake was left as it is.
-    Held(Vec<String>),
+    Held(Vec<Difference>),
 }
 
 #[derive(Debug, Default)]
 pub struct Applied {
     /// Whether the table's rows changed.
     pub rewritten: bool,
+    /// Whether the whole change came too late: the lake holds newer exports of all that it covers.
+    pub overtaken: bool,
     /// Rows that were left out because the lake holds a newer extraction of them.
     pub rows_too_late: u64,
     /// Rows in the partitions that were written.
@@ -74,21 +90,25 @@ pub struct Applied {
     /// The table's newest manifest after this.
     pub manifest: Option<Manifest>,
     pub hops: Vec<Hop>,
-}
-
-/// The table as it will be, and the files that it needs.
-struct Plan {
-    partitions: BTreeMap<PartitionKey, Partition>,
-    new_files: Vec<StagedPart>,
-    held: Vec<String>,
-    rows_too_late: u64,
-    hops: Vec<Hop>,
-    // Holds the merged files until they are objects.
-    _spool: Option<tempfile::TempDir>,
+    /// What is new and worth knowing.
+    pub news: Vec<String>,
 }
 
 /// How often a change is planned again because another writer was first.
-const MAX_CONFLICTS: u32 = 20;
+const MAX_CONFLICTS: u32 = 100;
+
+/// Writers that met wait before they plan again: as long as the first of them needs, and not all equally long.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
+
+impl Change<'_> {
+    pub(super) fn chain(&self) -> Chain {
+        Chain::new(&self.spec.name, self.account)
+    }
+
+    pub(super) fn author(&self) -> Author {
+        Author { run_id: self.run_id, request_id: self.operation.request_id.clone() }
+    }
+}
 
 /// Applies a change to its table: plan, write objects, read them back, commit, publish.
 ///
@@ -96,237 +116,86 @@ const MAX_CONFLICTS: u32 = 20;
 /// [`Kind::Contract`] when rows or cents do not balance (nothing is committed), [`Kind::Destination`] when
 /// the lake fails.
 pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> {
-    let mut current = lake::newest(context.lake, &change.spec.name).await?;
-    for _ in 0..MAX_CONFLICTS {
+    let chain = change.chain();
+    let mut current = chain.newest(context.lake).await?;
+    for attempt in 1..=MAX_CONFLICTS {
         if let Some(current) = &current {
             current.check_writable()?;
             current.check_columns(&change.spec.schema)?;
         }
         let plan = plan(context, change, current.as_ref()).await?;
-        if !plan.held.is_empty() {
-            return Ok(Loaded::Held(plan.held));
+        if !plan.found.differences.is_empty() {
+            return Ok(Loaded::Held(plan.found.differences));
         }
-        let before = || current.iter().flat_map(|current| &current.partitions);
-        // The first load makes the table, also when it has no row.
-        if current.is_some() && plan.partitions.values().eq(before()) {
-            // Nothing to say, not even a newer extraction time.
-            return Ok(Loaded::Applied(Box::new(applied(plan, current, false))));
-        }
-        let objects = |partition: &Partition| partition.objects.clone();
-        let rewritten = !plan.partitions.values().map(objects).eq(before().map(objects));
-        put_objects(context, change, &plan.new_files).await?;
         let manifest = next_manifest(change, current.as_ref(), &plan);
-        match lake::commit(context.lake, &manifest).await? {
+        // The first load makes the table, also when it has no row.
+        if let Some(current) = &current
+            && current.partitions == manifest.partitions
+            && current.pulled_at == manifest.pulled_at
+            && current.follows == manifest.follows
+        {
+            // Nothing to say, not even a newer extraction time.
+            return Ok(Loaded::Applied(Box::new(applied(plan, Some(current.clone()), false))));
+        }
+        let rewritten = manifest.rewritten_in == manifest.version;
+        put_objects(context, change, &plan.new_files).await?;
+        match chain.commit(context.lake, &manifest).await? {
             CommitOutcome::Committed => {
                 publish::publish(context.lake, context.publish, &manifest).await?;
                 return Ok(Loaded::Applied(Box::new(applied(plan, Some(manifest), rewritten))));
             }
             CommitOutcome::Conflict(winner) => current = Some(*winner),
         }
+        tokio::time::sleep(pause(change.run_id, attempt)).await;
     }
     Err(Error::new(Kind::Destination, "other writers kept changing the table")
-        .with("table", &change.spec.name)
+        .with("table", chain)
         .with("attempts", MAX_CONFLICTS)
         .hint("nothing was committed; run again when fewer runs write this lake"))
+}
+
+fn pause(run_id: RunId, attempt: u32) -> Duration {
+    // The last bytes of a run's id are random.
+    let share = u32::from(run_id.0.as_bytes()[15].wrapping_add(attempt as u8)) + 1;
+    CONFLICT_PAUSE * attempt.min(10) * share / 256
 }
 
 fn applied(plan: Plan, manifest: Option<Manifest>, rewritten: bool) -> Applied {
     Applied {
         rewritten,
+        overtaken: plan.taken == 0 && plan.passed > 0,
         rows_too_late: plan.rows_too_late,
-        rows_written: plan.new_files.iter().map(|part| part.totals.rows).sum(),
+        rows_written: plan.new_files.iter().map(|(part, _)| part.totals.rows).sum(),
         files_written: plan.new_files.len() as u64,
-        bytes_written: plan.new_files.iter().map(|part| part.bytes).sum(),
+        bytes_written: plan.new_files.iter().map(|(part, _)| part.bytes).sum(),
         manifest,
         hops: plan.hops,
-    }
-}
-
-async fn plan(context: &Context<'_>, change: &Change<'_>, current: Option<&Manifest>) -> Result<Plan> {
-    let there = || current.iter().flat_map(|current| &current.partitions);
-    let mut plan = Plan {
-        partitions: there().map(|p| (p.key.clone(), p.clone())).collect(),
-        new_files: Vec::new(),
-        held: Vec::new(),
-        rows_too_late: 0,
-        hops: Vec::new(),
-        _spool: None,
-    };
-    let of_account: Vec<&Partition> = there().filter(|p| p.key.account == *change.account).collect();
-    match &change.coverage {
-        Coverage::Window(window) => {
-            let outside = replace_months(context, change, *window, &mut plan);
-            if !plan.held.is_empty() {
-                return Ok(plan);
-            }
-            // The months that are replaced have no part in a merge: their new rows are the whole truth.
-            let is_replaced = |p: &&&Partition| p.key.month().is_some_and(|month| window.contains(month));
-            let old: Vec<&Partition> = of_account.iter().filter(|p| !is_replaced(p)).copied().collect();
-            merge_into(context, change, &outside, None, &old, &mut plan).await?;
-        }
-        Coverage::FullPull { pending } => {
-            if of_account.iter().any(|p| p.extracted_at > change.extracted_at) {
-                // A newer pull of everything is there already.
-                plan.rows_too_late = change.staged.totals().rows;
-                return Ok(plan);
-            }
-            plan.held.extend(guards::shrunk_pull(&context.options.guards, &of_account, change.staged));
-            if !plan.held.is_empty() {
-                return Ok(plan);
-            }
-            let parts: Vec<&StagedPart> = change.staged.parts.iter().collect();
-            let blank = col(pending).is_null();
-            merge_into(context, change, &parts, Some(blank), &of_account, &mut plan).await?;
-        }
-        Coverage::Merge { replaces } => {
-            let parts: Vec<&StagedPart> = change.staged.parts.iter().collect();
-            merge_into(context, change, &parts, replaces.clone(), &of_account, &mut plan).await?;
-        }
-    }
-    Ok(plan)
-}
-
-/// Merges parts into the old partitions by key.
-async fn merge_into(
-    context: &Context<'_>,
-    change: &Change<'_>,
-    parts: &[&StagedPart],
-    replaces: Option<Expr>,
-    old: &[&Partition],
-    plan: &mut Plan,
-) -> Result<()> {
-    if old.is_empty() {
-        // Nothing to merge with: the staged files are the partitions.
-        parts.iter().for_each(|part| take_part(plan, change, (*part).clone(), false));
-        return Ok(());
-    }
-    if parts.is_empty() && replaces.is_none() {
-        return Ok(());
-    }
-    let merged = merge::merge(context, change, parts, replaces, old).await?;
-    plan.rows_too_late += merged.rows_too_late;
-    plan.hops.extend(merged.hops);
-    merged.parts.into_iter().for_each(|part| take_part(plan, change, part, false));
-    for key in merged.emptied {
-        plan.partitions.remove(&key);
-    }
-    plan._spool = Some(merged.spool);
-    Ok(())
-}
-
-/// Plans the months of a window; gives back the parts outside it, which are merged by key.
-fn replace_months<'s>(
-    context: &Context<'_>,
-    change: &Change<'s>,
-    window: Window,
-    plan: &mut Plan,
-) -> Vec<&'s StagedPart> {
-    let mut inside: BTreeMap<Month, &StagedPart> = BTreeMap::new();
-    let mut outside = Vec::new();
-    for part in &change.staged.parts {
-        match part.key.month() {
-            Some(month) if window.contains(month) => {
-                inside.insert(month, part);
-            }
-            _ => outside.push(part),
-        }
-    }
-    for month in window.months() {
-        let key = PartitionKey::of_month(change.account, Some(month));
-        let old = plan.partitions.get(&key);
-        let old_rows = old.map_or(0, |old| old.totals.rows);
-        let new_rows = inside.get(&month).map_or(0, |part| part.totals.rows);
-        if is_newer(old, change.extracted_at) {
-            plan.rows_too_late += new_rows;
-            continue;
-        }
-        if let Some(reason) = guards::shrunk_month(&context.options.guards, month, old_rows, new_rows) {
-            plan.held.push(reason);
-            continue;
-        }
-        let part = inside.get(&month).map_or_else(|| empty_part(&key), |part| (*part).clone());
-        take_part(plan, change, part, true);
-    }
-    outside
-}
-
-/// Whether the lake holds a newer whole export of the month: then this one comes too late.
-fn is_newer(old: Option<&Partition>, extracted_at: Option<Timestamp>) -> bool {
-    old.is_some_and(|old| old.whole && old.extracted_at.is_some() && old.extracted_at > extracted_at)
-}
-
-/// Puts a part in place of its partition, unless the rows there are the same.
-fn take_part(plan: &mut Plan, change: &Change<'_>, part: StagedPart, whole: bool) {
-    let old = plan.partitions.get(&part.key);
-    let digest = part.digest.to_hex();
-    let same = old.is_some_and(|old| old.digest == digest && old.totals.rows == part.totals.rows);
-    let extracted_at = match old {
-        // Rows that are merged in do not make the rest of a whole month any newer.
-        Some(old) if !whole && old.whole => old.extracted_at,
-        Some(old) if !whole => old.extracted_at.max(change.extracted_at),
-        _ => change.extracted_at,
-    };
-    let objects = match old {
-        Some(old) if same => old.objects.clone(),
-        _ if part.totals.rows == 0 => Vec::new(),
-        _ => vec![Object { hash: part.hash.clone(), bytes: part.bytes, rows: part.totals.rows }],
-    };
-    let whole = whole || old.is_some_and(|old| old.whole);
-    let partition = Partition {
-        key: part.key.clone(),
-        objects,
-        totals: part.totals.clone(),
-        digest,
-        extracted_at,
-        whole,
-    };
-    plan.partitions.insert(part.key.clone(), partition);
-    if !same && part.totals.rows > 0 {
-        plan.new_files.push(part);
-    }
-}
-
-/// A month of which a whole export has no row: it is covered all the same.
-fn empty_part(key: &PartitionKey) -> StagedPart {
-    StagedPart {
-        key: key.clone(),
-        file: std::path::PathBuf::new(),
-        hash: String::new(),
-        bytes: 0,
-        totals: Totals::default(),
-        digest: Digest::default(),
+        news: plan.found.news,
     }
 }
 
 /// Makes the files objects, durably, and reads each one back.
-async fn put_objects(context: &Context<'_>, change: &Change<'_>, files: &[StagedPart]) -> Result<()> {
-    for part in files {
-        context.lake.put_file(&part.file, &object_path(&change.spec.name, &part.hash)).await?;
-        verify::verify(context.engine, change.spec, part).await?;
+async fn put_objects(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    files: &[(StagedPart, Object)],
+) -> Result<()> {
+    for (part, object) in files {
+        let path = object_path(&change.chain(), &object.name);
+        context.lake.put_file(&part.file, &path).await?;
+        verify::verify(context.engine, change.spec, part, path).await?;
     }
     Ok(())
 }
 
 fn next_manifest(change: &Change<'_>, current: Option<&Manifest>, plan: &Plan) -> Manifest {
-    Manifest::next(
-        current,
-        change.spec,
-        plan.partitions.values().cloned().collect(),
-        commit_id(plan),
-        change.run_id,
-        change.now,
-    )
-}
-
-/// Names the content: the same partitions give the same id.
-fn commit_id(plan: &Plan) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for partition in plan.partitions.values() {
-        hasher.update(partition.key.to_string().as_bytes());
-        hasher.update(partition.digest.as_bytes());
-        for object in &partition.objects {
-            hasher.update(object.hash.as_bytes());
-        }
+    let commit =
+        Commit { operation: change.operation.clone(), run_id: change.run_id, committed_at: change.now };
+    let partitions = plan.partitions.values().cloned().collect();
+    let mut manifest = Manifest::next(current, &change.chain(), change.spec, partitions, commit);
+    manifest.pulled_at = plan.pulled_at;
+    if let (Coverage::Append { follows }, true) = (&change.coverage, plan.taken > 0) {
+        manifest.follows.extend(follows.clone());
     }
-    hasher.finalize().to_hex()[..32].to_owned()
+    manifest
 }

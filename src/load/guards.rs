@@ -1,56 +1,257 @@
 //! When a change is not believed: never overwrite with less.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::prelude::{ident, lit};
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::Staged;
-use crate::lake::Partition;
-use crate::model::Month;
+use super::verify::{file, table_of};
+use super::{Staged, StagedPart};
+use crate::engine::{Engine, MergeParts, ParquetFile, Place, failed};
+use crate::error::{Error, Kind, Result};
+use crate::lake::{Chain, Partition, object_path};
+use crate::model::{Difference, MONEY_SCALE, Month, TableSpec, Totals, format_money};
 
-/// When a window is held instead of committed.
+/// When a window is held instead of committed. Each limit is broken by more than `percent` *and* more than `floor`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guards {
-    /// A month that would lose more than this share of its rows is held, in percent. Only 100 lets it lose all.
-    pub max_shrink_percent: u32,
-    /// A month that had fewer rows than this may shrink freely, but not to nothing.
-    pub shrink_floor_rows: u64,
-    /// An export of which more than this share of the rows is refused is held, in percent.
-    pub max_quarantined_percent: u32,
+    /// Rows that a month would lose. Losing all of them always breaks it, unless `percent` is 100.
+    pub rows: Limit,
+    /// What the sum of a money column that every row has would lose in one currency; the floor is in units of it.
+    pub sums: Limit,
+    /// Rows of the export that are refused.
+    pub quarantined: Limit,
+    /// Rows that a participant or programme had which is not there at all any more.
+    pub vanished: Limit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    pub percent: u32,
+    pub floor: u64,
 }
 
 impl Default for Guards {
     fn default() -> Self {
-        Guards { max_shrink_percent: 10, shrink_floor_rows: 100, max_quarantined_percent: 1 }
+        Guards {
+            rows: Limit { percent: 10, floor: 20 },
+            // Adjustments and returned payments move sums far more often than they move rows.
+            sums: Limit { percent: 25, floor: 10_000 },
+            quarantined: Limit { percent: 1, floor: 0 },
+            vanished: Limit { percent: 1, floor: 10 },
+        }
     }
 }
 
-/// Why a month may not be replaced by so few rows.
-pub(super) fn shrunk_month(guards: &Guards, month: Month, old: u64, new: u64) -> Option<String> {
-    shrunk(guards, &month.to_string(), old, new)
-}
-
-/// Why a pull of everything is not believed: it has too few of the rows that the service can still reach.
-pub(super) fn shrunk_pull(guards: &Guards, old: &[&Partition], staged: &Staged) -> Option<String> {
-    // What stands before the first month of the pull may have left the service's reach.
-    let first = staged.parts.iter().filter_map(|part| part.key.month()).min();
-    let reachable = |p: &&&Partition| match (p.key.month(), first) {
-        (Some(month), Some(first)) => month >= first,
-        _ => true,
-    };
-    let old = old.iter().filter(reachable).map(|p| p.totals.rows).sum();
-    shrunk(guards, "the account", old, staged.totals().rows)
-}
-
-fn shrunk(guards: &Guards, what: &str, old: u64, new: u64) -> Option<String> {
-    let lost = u128::from(old.saturating_sub(new)) * 100;
-    let allowed = u128::from(old) * u128::from(guards.max_shrink_percent);
-    if lost <= allowed || (old < guards.shrink_floor_rows && new > 0) {
-        return None;
+impl Limit {
+    /// Whether losing `lost` of `whole` breaks the limit.
+    #[must_use]
+    pub fn is_broken(self, lost: u128, whole: u128) -> bool {
+        self.is_broken_in_units(lost, whole, 1)
     }
-    let percent = guards.max_shrink_percent;
-    Some(format!(
-        "{what} has {old} rows in the lake and {new} in this export: more than {percent} % would vanish"
-    ))
+
+    /// As [`Limit::is_broken`] for amounts of which `one` makes a unit of the floor.
+    fn is_broken_in_units(self, lost: u128, whole: u128, one: u128) -> bool {
+        let percent = u128::from(self.percent);
+        percent < 100
+            && lost.saturating_mul(100) > whole.saturating_mul(percent)
+            && lost > u128::from(self.floor).saturating_mul(one)
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn words(self, what: &str) -> String {
+        format!("limit: {} % and {} {what}", self.percent, self.floor)
+    }
+}
+
+/// Rows of one value of a column.
+type Values = BTreeMap<String, u64>;
+
+/// What a comparison found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Why the change is held.
+    pub differences: Vec<Difference>,
+    /// Values that are new: they are welcome.
+    pub news: Vec<String>,
+}
+
+/// Compares what is there with what would take its place.
+pub(super) struct Comparison<'a> {
+    pub guards: &'a Guards,
+    pub engine: &'a Engine,
+    pub spec: &'a TableSpec,
+    pub chain: &'a Chain,
+}
+
+impl Comparison<'_> {
+    /// One month.
+    pub(super) async fn month(
+        &self,
+        month: Month,
+        old: &Partition,
+        new: Option<&StagedPart>,
+        found: &mut Findings,
+    ) -> Result<()> {
+        let new: Vec<&StagedPart> = new.into_iter().collect();
+        self.compare(&month.to_string(), &[old], &new, found).await
+    }
+
+    /// A pull of everything against the rows that the service can still reach.
+    pub(super) async fn pull(&self, old: &[&Partition], staged: &Staged, found: &mut Findings) -> Result<()> {
+        // What stands before the first month of the pull may have left the service's reach.
+        let first = staged.parts.iter().filter_map(|part| part.key.month()).min();
+        let reachable = |p: &&&Partition| match (p.key.month(), first) {
+            (Some(month), Some(first)) => month >= first,
+            _ => true,
+        };
+        let old: Vec<&Partition> = old.iter().filter(reachable).copied().collect();
+        let new: Vec<&StagedPart> = staged.parts.iter().collect();
+        self.compare("the account", &old, &new, found).await
+    }
+
+    async fn compare(
+        &self,
+        scope: &str,
+        old: &[&Partition],
+        new: &[&StagedPart],
+        found: &mut Findings,
+    ) -> Result<()> {
+        let (mut before, mut after) = (Totals::default(), Totals::default());
+        old.iter().for_each(|partition| before.merge(&partition.totals));
+        new.iter().for_each(|part| after.merge(&part.totals));
+        if before.rows == 0 {
+            return Ok(());
+        }
+        found.differences.extend(self.rows(scope, before.rows, after.rows));
+        found.differences.extend(self.sums(scope, &before, &after));
+        if after.rows == 0 {
+            // The rows say it all.
+            return Ok(());
+        }
+        for column in &self.spec.vanishing {
+            let known = self.values(column, self.old_files(old), Place::Lake).await?;
+            let now = self.values(column, new_files(new)?, Place::Local).await?;
+            let limit = self.guards.vanished;
+            for (value, rows) in known.iter().filter(|(value, _)| !now.contains_key(*value)) {
+                if limit.is_broken(u128::from(*rows), u128::from(before.rows)) {
+                    found.differences.push(Difference {
+                        scope: scope.to_owned(),
+                        what: format!("rows of {column} '{value}'"),
+                        old: rows.to_string(),
+                        new: "0".to_owned(),
+                        limit: limit.words("rows"),
+                    });
+                }
+            }
+            let news = now.iter().filter(|(value, _)| !known.contains_key(*value));
+            found.news.extend(
+                news.map(|(value, rows)| format!("new in {scope}: {column} '{value}' with {rows} rows")),
+            );
+        }
+        Ok(())
+    }
+
+    fn rows(&self, scope: &str, old: u64, new: u64) -> Option<Difference> {
+        let (lost, limit) = (old.saturating_sub(new), self.guards.rows);
+        let all = new == 0 && limit.percent < 100;
+        (all || limit.is_broken(u128::from(lost), u128::from(old))).then(|| Difference {
+            scope: scope.to_owned(),
+            what: "rows".to_owned(),
+            old: old.to_string(),
+            new: new.to_string(),
+            limit: limit.words("rows"),
+        })
+    }
+
+    fn sums<'b>(
+        &'b self,
+        scope: &'b str,
+        old: &'b Totals,
+        new: &'b Totals,
+    ) -> impl Iterator<Item = Difference> {
+        let one = 10u128.pow(u32::from(MONEY_SCALE));
+        // A column that may be blank moves between currencies when a payment gets its bank account.
+        let is_in_every_row =
+            |name: &str| self.spec.schema.field_with_name(name).is_ok_and(|field| !field.is_nullable());
+        old.sums.iter().filter(move |((name, _), _)| is_in_every_row(name)).filter_map(
+            move |(key, before)| {
+                let after = new.sums.get(key).copied().unwrap_or(0);
+                // What is lost of a debt counts like what is lost of a credit.
+                let lost =
+                    if *before < 0 { after.saturating_sub(*before) } else { before.saturating_sub(after) };
+                let limit = self.guards.sums;
+                let lost = u128::try_from(lost).unwrap_or(0);
+                limit.is_broken_in_units(lost, before.unsigned_abs(), one).then(|| Difference {
+                    scope: scope.to_owned(),
+                    what: format!(
+                        "sum of {} in {}",
+                        key.0,
+                        if key.1.is_empty() { "no currency" } else { &key.1 }
+                    ),
+                    old: format_money(*before),
+                    new: format_money(after),
+                    limit: limit.words("units of the currency"),
+                })
+            },
+        )
+    }
+
+    fn old_files(&self, old: &[&Partition]) -> Vec<ParquetFile> {
+        let files = old.iter().flat_map(|p| {
+            p.objects.iter().map(|o| file(&p.key, object_path(self.chain, &o.name), o.bytes, o.rows))
+        });
+        files.collect()
+    }
+
+    /// Rows by value of one column.
+    async fn values(&self, column: &str, files: Vec<ParquetFile>, place: Place) -> Result<Values> {
+        if files.is_empty() {
+            return Ok(Values::new());
+        }
+        let counting = |cause| failed(cause, "the values of a column could not be counted");
+        let rows = self.engine.session().read_table(Arc::new(table_of(self.spec, place, files)));
+        let rows = rows.and_then(|rows| {
+            rows.aggregate(vec![ident(column).alias("value")], vec![count(lit(1)).alias("rows")])
+        });
+        let mut batches = MergeParts::stream(rows.map_err(counting)?).await?;
+        let mut values = Values::new();
+        while let Some(batch) = batches.try_next().await.map_err(counting)? {
+            let (Some(texts), Some(rows)) =
+                (batch.column(0).as_string_opt::<i32>(), batch.column(1).as_primitive_opt::<Int64Type>())
+            else {
+                return Err(
+                    Error::new(Kind::Bug, "a column that is watched is no text").with("column", column)
+                );
+            };
+            for row in 0..batch.num_rows() {
+                let text = if texts.is_null(row) { "" } else { texts.value(row) };
+                values.insert(text.to_owned(), rows.value(row).unsigned_abs());
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Staged files under their absolute path.
+pub(super) fn new_files(parts: &[&StagedPart]) -> Result<Vec<ParquetFile>> {
+    let files = parts.iter().map(|part| {
+        let path = object_store::path::Path::from_absolute_path(&part.file).map_err(|cause| {
+            Error::new(Kind::Destination, "a staged file cannot be named")
+                .with("file", part.file.display())
+                .caused_by(cause)
+        })?;
+        Ok(file(&part.key, path, part.bytes, part.totals.rows))
+    });
+    files.collect()
 }
 
 #[cfg(test)]
@@ -58,16 +259,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_month_may_shrink_a_little_and_never_vanish() {
-        let guards = Guards::default();
-        let held = |old, new| shrunk_month(&guards, Month::new(2026, 9), old, new).is_some();
-        assert!(!held(1000, 900));
-        assert!(held(1000, 899));
-        assert!(!held(99, 1), "below the floor");
-        assert!(held(1, 0), "to nothing");
-        assert!(!held(0, 0));
-        assert!(!held(10, 1000));
-        let open = Guards { max_shrink_percent: 100, ..guards };
-        assert_eq!(shrunk_month(&open, Month::new(2026, 9), 1000, 0), None);
+    fn a_limit_is_broken_by_share_and_size_together() {
+        let limit = Limit { percent: 10, floor: 100 };
+        for (lost, whole, broken) in [
+            (100, 1_000, false),
+            (101, 1_010, false),
+            (102, 1_010, true),
+            (100, 200, false),
+            (101, 200, true),
+            (5_000, 50_000, false),
+            (5_001, 50_000, true),
+        ] {
+            assert_eq!(limit.is_broken(lost, whole), broken, "{lost} of {whole}");
+        }
+        assert!(!Limit { percent: 100, floor: 0 }.is_broken(10, 10), "100 % lets everything go");
+        assert!(Limit { percent: 0, floor: 0 }.is_broken(1, 1_000_000));
     }
 }

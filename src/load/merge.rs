@@ -6,10 +6,12 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::prelude::{DataFrame, Expr, col, lit};
 use futures::TryStreamExt;
+use jiff::Timestamp;
 
-use super::verify::{counted, file, table_of};
+use super::guards::new_files;
+use super::verify::{file, only_counted, table_of};
 use super::{Change, Context, Digest, StagedPart, Stager, tally};
-use crate::engine::{Merge, MergeParts, Place};
+use crate::engine::{Merge, MergeParts, Place, older_than};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Partition, object_path};
 use crate::model::{Account, DEFAULT_PARTITION, Hop, PartitionKey, TableSpec, Totals};
@@ -19,51 +21,75 @@ pub(super) struct Merged {
     pub parts: Vec<StagedPart>,
     /// Partitions in which no row is left.
     pub emptied: Vec<PartitionKey>,
-    /// New rows that are older than what the lake holds.
+    /// Partitions with a row that is newer now than it was, also where all its cells are the same.
+    pub raised: BTreeSet<PartitionKey>,
+    /// New rows that are older than what the lake holds, or do not count.
     pub rows_too_late: u64,
     pub hops: Vec<Hop>,
     pub spool: tempfile::TempDir,
 }
 
-/// Merges `parts` into the `old` partitions of the account.
+/// What holds besides the keys.
+#[derive(Default)]
+pub(super) struct Rule {
+    /// Old rows that go whatever their key and time.
+    pub replaces: Option<Expr>,
+    /// New rows that do not count.
+    pub drops: Option<Expr>,
+    /// Whether a month that a newer export covers has no place for older rows.
+    pub months_are_whole: bool,
+    /// Where rows are written anew only because they are newer now.
+    pub raise: Raise,
+}
+
+#[derive(Default)]
+pub(super) enum Raise {
+    #[default]
+    Everywhere,
+    Nowhere,
+    In(BTreeSet<PartitionKey>),
+}
+
+impl Raise {
+    pub fn is_in(&self, key: &PartitionKey) -> bool {
+        match self {
+            Raise::Everywhere => true,
+            Raise::Nowhere => false,
+            Raise::In(keys) => keys.contains(key),
+        }
+    }
+}
+
+/// Merges `parts` into the `old` partitions.
 pub(super) async fn merge(
     context: &Context<'_>,
     change: &Change<'_>,
     parts: &[&StagedPart],
-    replaces: Option<Expr>,
+    rule: &Rule,
     old: &[&Partition],
 ) -> Result<Merged> {
     let spec = change.spec;
     let spool = context.lake.spool_dir()?;
-    let old_files = old.iter().flat_map(|p| {
-        p.objects.iter().map(|o| file(&p.key, object_path(&spec.name, &o.hash), o.bytes, o.rows))
-    });
-    let new_files = parts.iter().map(|part| {
-        // The store of local files names them by their absolute path.
-        let path = object_store::path::Path::from_absolute_path(&part.file).map_err(|cause| {
-            Error::new(Kind::Destination, "a staged file cannot be named")
-                .with("file", part.file.display())
-                .caused_by(cause)
-        })?;
-        Ok(file(&part.key, path, part.bytes, part.totals.rows))
-    });
-    let plan = Merge {
-        old: Arc::new(table_of(spec, Place::Lake, old_files.collect())),
-        new: Arc::new(table_of(spec, Place::Local, new_files.collect::<Result<_>>()?)),
-        new_extracted_at: change.extracted_at,
-        replaces,
-    };
-    let plan = plan.plan(context.engine)?;
+    let plan = sorted(change, old, parts, rule)?.plan(context.engine)?;
 
-    let superseded = count(spec, plan.superseded.clone(), change.account).await?;
+    let raised = match (&plan.superseded, change.extracted_at) {
+        (Some(superseded), Some(at)) => Some(superseded.clone().filter(older_than(at)).map_err(planning)?),
+        _ => None,
+    };
+    let raised = count(spec, raised, change.account).await?.keys;
+    let superseded = count(spec, plan.superseded, change.account).await?;
     let added = count(spec, plan.added.clone(), change.account).await?;
-    let stale = count(spec, plan.stale.clone(), change.account).await?;
+    let stale = count(spec, plan.stale, change.account).await?;
     let affected: BTreeSet<&PartitionKey> = superseded.keys.union(&added.keys).collect();
 
-    let mut stager = Stager::new(spec, context.options, change.account, spool.path().to_owned());
-    let kept = plan.kept.filter(in_partitions(&spec.partition_columns[1], &affected)).map_err(planning)?;
-    write(&mut stager, spec, kept, change.account).await?;
-    write(&mut stager, spec, plan.added, change.account).await?;
+    let mut stager = Stager::new(spec, context.options, change.account, &change.author(), spool.path());
+    if let Some(kept) = plan.kept {
+        let kept = kept.filter(in_partitions(&spec.partition_columns[1], &affected)).map_err(planning)?;
+        write("merge", &mut stager, spec, kept, change.account).await?;
+    }
+    if let Some(added) = plan.added {
+        write("merge", &mut stager, spec, added, change.account).await?;
+    }
     let written = stager.finish()?;
 
     let mut staged = Totals::default();
@@ -82,6 +108,7 @@ pub(super) async fn merge(
     Ok(Merged {
         emptied: emptied.map(|key| (*key).clone()).collect(),
         parts: written.parts,
+        raised,
         rows_too_late: stale.totals.rows,
         hops: vec![
             Hop { name: "added by key".into(), totals: added.totals },
@@ -90,6 +117,93 @@ pub(super) async fn merge(
         ],
         spool,
     })
+}
+
+/// Whether a key of the new rows stands in the old partitions.
+pub(super) async fn clashes(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    parts: &[&StagedPart],
+    old: &[&Partition],
+) -> Result<bool> {
+    let plan = sorted(change, old, parts, &Rule::default())?.plan(context.engine)?;
+    let stale = count(change.spec, plan.stale, change.account).await?;
+    let superseded = count(change.spec, plan.superseded, change.account).await?;
+    Ok(stale.totals.rows + superseded.totals.rows > 0)
+}
+
+/// The partitions with a keyed row that the pull does not have.
+pub(super) async fn not_pulled(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    parts: &[&StagedPart],
+    old: &[&Partition],
+) -> Result<BTreeSet<PartitionKey>> {
+    // As if the pull were newer than everything: what it does not supersede it does not have.
+    let at = Some(Timestamp::MAX);
+    let merge = Merge { new_extracted_at: at, ..sorted(change, old, parts, &Rule::default())? };
+    let losers = [merge.winners.clone(), merge.mixed.clone(), merge.losers.clone()];
+    let mut keys = BTreeSet::new();
+    for losers in losers.into_iter().flatten() {
+        let plan =
+            Merge { losers: Some(losers), new: merge.new.clone(), new_extracted_at: at, ..Merge::default() };
+        keys.extend(count(change.spec, plan.plan(context.engine)?.kept, change.account).await?.keys);
+    }
+    Ok(keys)
+}
+
+/// Sorts the old partitions by what is known about the time of their rows.
+fn sorted(change: &Change<'_>, old: &[&Partition], parts: &[&StagedPart], rule: &Rule) -> Result<Merge> {
+    let files = |which: &dyn Fn(&Partition) -> bool| {
+        let chosen = old.iter().filter(|partition| which(partition)).flat_map(|p| {
+            let path = |name: &str| object_path(&change.chain(), name);
+            p.objects.iter().map(move |o| file(&p.key, path(&o.name), o.bytes, o.rows))
+        });
+        let chosen: Vec<_> = chosen.collect();
+        (!chosen.is_empty()).then(|| Arc::new(table_of(change.spec, Place::Lake, chosen)))
+    };
+    // `None` is earlier than every time.
+    let is_winner = |p: &Partition| p.covered_at > change.extracted_at;
+    let is_mixed = |p: &Partition| !is_winner(p) && p.merged_at > change.extracted_at;
+    Ok(Merge {
+        winners: files(&is_winner),
+        mixed: files(&is_mixed),
+        losers: files(&|p| !is_winner(p) && !is_mixed(p)),
+        new: (!parts.is_empty())
+            .then(|| new_files(parts))
+            .transpose()?
+            .map(|files| Arc::new(table_of(change.spec, Place::Local, files))),
+        new_extracted_at: change.extracted_at,
+        replaces: rule.replaces.clone(),
+        drops: rule.drops.clone(),
+    })
+}
+
+/// Adds a part to what stands in its partition, without looking at keys.
+pub(super) async fn append(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    part: &StagedPart,
+    old: &Partition,
+) -> Result<(StagedPart, tempfile::TempDir)> {
+    let spec = change.spec;
+    let spool = context.lake.spool_dir()?;
+    let there = old.objects.iter();
+    let there = there.map(|o| file(&old.key, object_path(&change.chain(), &o.name), o.bytes, o.rows));
+    let session = context.engine.session();
+    let mut stager = Stager::new(spec, context.options, change.account, &change.author(), spool.path());
+    for (place, files) in [(Place::Lake, there.collect()), (Place::Local, new_files(&[part])?)] {
+        let rows = session.read_table(Arc::new(table_of(spec, place, files))).map_err(planning)?;
+        write("append", &mut stager, spec, rows, change.account).await?;
+    }
+    let mut expected = old.totals.clone();
+    expected.merge(&part.totals);
+    let mut written = stager.finish()?;
+    check(spec, "append: written = carried over + added", &expected, &written.totals())?;
+    match written.parts.pop() {
+        Some(whole) if written.parts.is_empty() => Ok((whole, spool)),
+        _ => Err(Error::new(Kind::Bug, "rows of one partition became several").with("table", &spec.name)),
+    }
 }
 
 fn check(spec: &TableSpec, hop: &str, left: &Totals, right: &Totals) -> Result<()> {
@@ -110,10 +224,11 @@ struct Counted {
     keys: BTreeSet<PartitionKey>,
 }
 
-async fn count(spec: &TableSpec, rows: DataFrame, account: &Account) -> Result<Counted> {
-    let rows = counted(rows, spec, Some(&spec.partition_columns[1]))?;
-    let mut stream = MergeParts::stream(rows).await?;
+async fn count(spec: &TableSpec, rows: Option<DataFrame>, account: &Account) -> Result<Counted> {
     let mut counted = Counted { totals: Totals::default(), keys: BTreeSet::new() };
+    let Some(rows) = rows else { return Ok(counted) };
+    let rows = only_counted(rows, spec, Some(&spec.partition_columns[1]))?;
+    let mut stream = MergeParts::stream(rows).await?;
     while let Some(batch) = stream.try_next().await.map_err(planning)? {
         tally(&batch, &spec.money, &mut counted.totals, &mut Digest::default())?;
         counted.keys.extend(keys(&batch, spec, account)?);
@@ -121,7 +236,13 @@ async fn count(spec: &TableSpec, rows: DataFrame, account: &Account) -> Result<C
     Ok(counted)
 }
 
-async fn write(stager: &mut Stager<'_>, spec: &TableSpec, rows: DataFrame, account: &Account) -> Result<()> {
+async fn write(
+    hop: &str,
+    stager: &mut Stager<'_>,
+    spec: &TableSpec,
+    rows: DataFrame,
+    account: &Account,
+) -> Result<()> {
     let mut stream = MergeParts::stream(rows).await?;
     while let Some(batch) = stream.try_next().await.map_err(planning)? {
         let keys = keys(&batch, spec, account)?;
@@ -130,7 +251,7 @@ async fn write(stager: &mut Stager<'_>, spec: &TableSpec, rows: DataFrame, accou
         let mut rows =
             rows.map_err(|cause| Error::new(Kind::Bug, "merged rows lost their shape").caused_by(cause))?;
         if let (Some(mutation), Some(money)) = (&stager.options().mutation, spec.money.first()) {
-            mutation.on_rows("merge", &mut rows, &money.name);
+            mutation.on_rows(hop, &mut rows, &money.name);
         }
         stager.push_keys(&rows, &keys[..rows.num_rows()])?;
     }

@@ -14,16 +14,19 @@ mod change;
 mod guards;
 mod merge;
 mod part;
+mod plan;
 pub mod publish;
 mod quarantine;
+mod restate;
 mod stage;
 mod tally;
 mod verify;
 
 pub use change::{Applied, Change, Context, Coverage, Loaded, load};
-pub use guards::Guards;
+pub use guards::{Guards, Limit};
 pub use quarantine::{QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_window};
-pub use stage::{Staged, StagedPart, Stager};
+pub use restate::{RESTATEMENTS, follow, restatements_spec};
+pub use stage::{Author, Staged, StagedPart, Stager};
 pub use tally::{Digest, tally};
 
 use std::sync::Arc;

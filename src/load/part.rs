@@ -9,11 +9,11 @@ use arrow::compute::{SortColumn, concat, interleave_record_batch, lexsort_to_ind
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::{Digest, Options, StagedPart, tally};
+use super::{Author, Digest, Options, StagedPart, tally};
 use crate::error::{Error, Kind, Result};
 use crate::model::{PartitionKey, TableSpec, Totals};
 
@@ -21,6 +21,7 @@ use crate::model::{PartitionKey, TableSpec, Totals};
 pub(super) struct PartWriter {
     key: PartitionKey,
     path: PathBuf,
+    author: Author,
     buffer: Vec<RecordBatch>,
     buffer_bytes: usize,
     // Made at the first flush: bloom filters are sized by the rows.
@@ -30,10 +31,11 @@ pub(super) struct PartWriter {
 }
 
 impl PartWriter {
-    pub(super) fn new(key: PartitionKey, path: PathBuf) -> Self {
+    pub(super) fn new(key: PartitionKey, path: PathBuf, author: Author) -> Self {
         PartWriter {
             key,
             path,
+            author,
             buffer: Vec::new(),
             buffer_bytes: 0,
             writer: None,
@@ -79,8 +81,45 @@ impl PartWriter {
     fn open(&self, spec: &TableSpec, options: &Options, rows: usize) -> Result<ArrowWriter<HashingFile>> {
         let file = File::create(&self.path).map_err(|cause| not_written(cause, &self.path))?;
         let file = HashingFile { file, hasher: blake3::Hasher::new(), bytes: 0 };
-        ArrowWriter::try_new(file, spec.schema.clone(), Some(properties(spec, options, rows)?))
+        ArrowWriter::try_new(file, spec.schema.clone(), Some(self.properties(spec, options, rows)?))
             .map_err(|cause| not_written(cause, &self.path))
+    }
+
+    fn properties(&self, spec: &TableSpec, options: &Options, rows: usize) -> Result<WriterProperties> {
+        let level = ZstdLevel::try_new(options.zstd_level).map_err(|cause| {
+            Error::new(Kind::Config, "the zstd level is out of range")
+                .with("load.zstd_level", options.zstd_level)
+                .hint("use 1 to 22")
+                .caused_by(cause)
+        })?;
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_created_by(format!("payoutlake {}", env!("CARGO_PKG_VERSION")))
+            // Row groups end where we say so: each is sorted by itself.
+            .set_max_row_group_row_count(None)
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_sorting_columns(Some(sorting_columns(spec)))
+            .set_key_value_metadata(Some(self.footer(spec)));
+        for name in &spec.lookup {
+            let column = ColumnPath::from(name.as_str());
+            properties = properties
+                .set_column_bloom_filter_enabled(column.clone(), true)
+                .set_column_bloom_filter_max_ndv(column, rows.max(1) as u64);
+        }
+        Ok(properties.build())
+    }
+
+    /// What a file says of itself when somebody finds it alone.
+    fn footer(&self, spec: &TableSpec) -> Vec<KeyValue> {
+        let mut facts = vec![
+            ("table", spec.name.clone()),
+            ("schema_version", spec.schema_version.to_string()),
+            ("account", self.key.account.to_string()),
+            ("partition", format!("{}={}", spec.partition_columns[1], self.key.value)),
+            ("run_id", self.author.run_id.to_string()),
+        ];
+        facts.extend(self.author.request_id.as_ref().map(|id| ("request_id", id.to_string())));
+        facts.into_iter().map(|(key, value)| KeyValue::new(format!("payoutlake.{key}"), value)).collect()
     }
 
     /// Closes the file; `None` when no row came.
@@ -100,27 +139,11 @@ impl PartWriter {
     }
 }
 
-fn properties(spec: &TableSpec, options: &Options, rows: usize) -> Result<WriterProperties> {
-    let level = ZstdLevel::try_new(options.zstd_level).map_err(|cause| {
-        Error::new(Kind::Config, "the zstd level is out of range")
-            .with("load.zstd_level", options.zstd_level)
-            .hint("use 1 to 22")
-            .caused_by(cause)
-    })?;
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_created_by(format!("payoutlake {}", env!("CARGO_PKG_VERSION")))
-        // Row groups end where we say so: each is sorted by itself.
-        .set_max_row_group_row_count(None)
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_key_value_metadata(Some(vec![KeyValue::new("payoutlake.table".to_owned(), spec.name.clone())]));
-    for name in &spec.lookup {
-        let column = ColumnPath::from(name.as_str());
-        properties = properties
-            .set_column_bloom_filter_enabled(column.clone(), true)
-            .set_column_bloom_filter_max_ndv(column, rows.max(1) as u64);
-    }
-    Ok(properties.build())
+/// The order inside each row group, as the file tells it to readers.
+fn sorting_columns(spec: &TableSpec) -> Vec<SortingColumn> {
+    let index = |name: &String| spec.schema.index_of(name).ok().and_then(|index| i32::try_from(index).ok());
+    let indexes = spec.sort.iter().filter_map(index);
+    indexes.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true }).collect()
 }
 
 /// All rows of the batches as one batch, ordered by the sort columns.

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::prelude::{Expr, col, lit};
 use jiff::Timestamp;
 
+use crate::engine::newer_than;
 use crate::error::{Error, Kind, Result};
 use crate::model::{DatasetName, QuarantinedRow, RequestId, RunId, TableSpec, Window};
 
@@ -62,13 +63,21 @@ pub fn quarantine_spec() -> TableSpec {
         partition_columns: ["account".to_owned(), "dataset".to_owned()],
         sort: vec!["_pc_source_file".to_owned(), "_pc_source_line".to_owned()],
         lookup: Vec::new(),
+        vanishing: Vec::new(),
+        schema_version: 1,
+        rules: 1,
         money: Vec::new(),
     }
 }
 
 /// The old quarantine rows that a new export of the same window replaces: those of exports that it covers.
 #[must_use]
-pub fn replaced_by_window(dataset: &DatasetName, window: Option<Window>) -> Expr {
+pub fn replaced_by_window(
+    dataset: &DatasetName,
+    window: Option<Window>,
+    extracted_at: Option<Timestamp>,
+) -> Expr {
+    let not_newer = Expr::IsNotTrue(Box::new(newer_than(extracted_at)));
     let same_dataset = col("dataset").eq(lit(dataset.as_str()));
     let covered = match window {
         Some(window) => col("window_first")
@@ -77,7 +86,7 @@ pub fn replaced_by_window(dataset: &DatasetName, window: Option<Window>) -> Expr
         // A full pull covers the full pulls before it, and no hand-downloaded file.
         None => col("window_first").is_null().and(col("_pc_request_id").is_not_null()),
     };
-    same_dataset.and(covered)
+    same_dataset.and(covered).and(not_newer)
 }
 
 /// Refused rows in the shape of [`quarantine_spec`].

@@ -1,7 +1,7 @@
 //! Splits rows by partition, and sets aside those that belong to a neighbouring window.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -10,16 +10,25 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use super::part::PartWriter;
 use super::{Digest, Options, tally};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, Month, PartitionKey, TableSpec, Totals, Window};
+use crate::model::{Account, Month, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
 
 /// Takes typed rows and leaves one sorted Parquet file for each partition in `dir`.
 pub struct Stager<'a> {
     spec: &'a TableSpec,
     options: &'a Options,
     account: Account,
+    author: Author,
     dir: PathBuf,
     parts: BTreeMap<PartitionKey, PartWriter>,
     overlap: Totals,
+}
+
+/// Who writes a file: it stands in the file's footer.
+#[derive(Debug, Clone)]
+pub struct Author {
+    pub run_id: RunId,
+    /// The export that made the file necessary; a merged file has rows of earlier ones too.
+    pub request_id: Option<RequestId>,
 }
 
 /// What an export became: files on local disk, not yet in the lake.
@@ -54,12 +63,19 @@ impl Staged {
 
 impl<'a> Stager<'a> {
     #[must_use]
-    pub fn new(spec: &'a TableSpec, options: &'a Options, account: &Account, dir: PathBuf) -> Self {
+    pub fn new(
+        spec: &'a TableSpec,
+        options: &'a Options,
+        account: &Account,
+        author: &Author,
+        dir: &Path,
+    ) -> Self {
         Stager {
             spec,
             options,
             account: account.clone(),
-            dir,
+            author: author.clone(),
+            dir: dir.to_owned(),
             parts: BTreeMap::new(),
             overlap: Totals::default(),
         }
@@ -123,11 +139,10 @@ impl<'a> Stager<'a> {
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn push(&mut self, key: PartitionKey, batch: RecordBatch) -> Result<()> {
-        let (number, dir) = (self.parts.len(), &self.dir);
-        let part = self
-            .parts
-            .entry(key.clone())
-            .or_insert_with(|| PartWriter::new(key, dir.join(format!("{number:05}.parquet"))));
+        let (number, dir, author) = (self.parts.len(), &self.dir, &self.author);
+        let part = self.parts.entry(key.clone()).or_insert_with(|| {
+            PartWriter::new(key, dir.join(format!("{number:05}.parquet")), author.clone())
+        });
         part.push(self.spec, batch)?;
         if part.buffered() as u64 > self.options.row_group_mib << 20 {
             part.flush(self.spec, self.options)?;

@@ -9,20 +9,19 @@ use object_store::path::Path;
 use super::{Digest, StagedPart, tally};
 use crate::engine::{Engine, MergeParts, ParquetFile, ParquetFiles, Place, failed};
 use crate::error::{Error, Kind, Result};
-use crate::lake::object_path;
 use crate::model::{Currency, PartitionKey, TableSpec, Totals};
 
 /// Compares an object with the rows that were staged for it, from the bytes that the store gives back.
 ///
 /// # Errors
 /// [`Kind::Contract`] when rows, cents or hashes differ, [`Kind::Destination`] when it cannot be read.
-pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart) -> Result<()> {
-    let file = file(&part.key, object_path(&spec.name, &part.hash), part.bytes, part.totals.rows);
+pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart, at: Path) -> Result<()> {
+    let file = file(&part.key, at, part.bytes, part.totals.rows);
     let table = table_of(spec, Place::Lake, vec![file]);
     let rows = engine.session().read_table(Arc::new(table));
     let rows = rows.map_err(|cause| failed(cause, "an object could not be opened"))?;
     let (mut totals, mut digest) = (Totals::default(), Digest::default());
-    let mut batches = MergeParts::stream(counted(rows, spec, None)?).await?;
+    let mut batches = MergeParts::stream(only_counted(rows, spec, None)?).await?;
     while let Some(batch) =
         batches.try_next().await.map_err(|cause| failed(cause, "an object could not be read back"))?
     {
@@ -55,7 +54,7 @@ pub(super) fn file(key: &PartitionKey, path: Path, bytes: u64, rows: u64) -> Par
 }
 
 /// Only the columns that [`tally()`] reads, and `also`.
-pub(super) fn counted(rows: DataFrame, spec: &TableSpec, also: Option<&str>) -> Result<DataFrame> {
+pub(super) fn only_counted(rows: DataFrame, spec: &TableSpec, also: Option<&str>) -> Result<DataFrame> {
     let mut columns = vec!["_pc_row_hash"];
     for money in &spec.money {
         columns.push(&money.name);

@@ -94,6 +94,13 @@ macro_rules! name {
 name!(DatasetName, "dataset name");
 name!(Account, "account alias");
 
+impl Default for Account {
+    /// The alias where nobody chose one.
+    fn default() -> Self {
+        Account("default".into())
+    }
+}
+
 macro_rules! display_inner {
     ($($type:ident),*) => {$(
         impl fmt::Display for $type {

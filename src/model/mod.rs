@@ -16,6 +16,8 @@ pub use month::{Month, Window};
 pub use mutation::Mutation;
 pub use normalised::Normalised;
 pub use raw::RawBatch;
-pub use receipt::{Hop, Outcome, RECEIPT_FORMAT, Receipt, TableReceipt, WindowReceipt};
+pub use receipt::{
+    Difference, Hop, Outcome, RECEIPT_FORMAT, Receipt, StorageOps, TableReceipt, WindowReceipt,
+};
 pub use table::{Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TableSpec};
 pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money};

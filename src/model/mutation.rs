@@ -23,7 +23,7 @@ pub enum Damage {
 }
 
 impl Mutation {
-    /// Parses `HOP:drop-row` or `HOP:change-cent`; the hops are `decode`, `normalise`, `write` and `merge`.
+    /// Parses `HOP:drop-row` or `HOP:change-cent`; the hops are `decode`, `normalise`, `write`, `merge` and `append`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (hop, damage) = text.split_once(':')?;

@@ -23,6 +23,37 @@ pub enum Outcome {
     Pending,
 }
 
+/// Operations on the lake's storage, counted by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StorageOps {
+    pub list: u64,
+    pub get: u64,
+    /// Writes, copies and installed files.
+    pub put: u64,
+    pub remove: u64,
+}
+
+/// What an export would take away, or change by too much: why a guard holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Which rows: `2026-09`, or `the account`.
+    pub scope: String,
+    /// What is compared: `rows`, `sum of earning_amount in EUR`, `program_name 'CSP Direct'`.
+    pub what: String,
+    /// In the lake, and in the export.
+    pub old: String,
+    pub new: String,
+    /// The limit that is broken: `more than 10 % and 100 rows fewer`.
+    pub limit: String,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Difference { scope, what, old, new, limit } = self;
+        write!(f, "{scope}: {what}: {old} in the lake, {new} in this export ({limit})")
+    }
+}
+
 /// One place where rows and cents are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hop {
@@ -56,6 +87,11 @@ pub struct WindowReceipt {
     pub error_kind: Option<String>,
     /// The next step.
     pub hint: Option<String>,
+    /// Lines that were added to the table `restatements`.
+    pub restatements: u64,
+    /// Of a held window: its id for `payoutlake lake held`, and what the guards found.
+    pub held_id: Option<String>,
+    pub differences: Vec<Difference>,
     /// Fault code and count.
     pub faults: Vec<(String, u64)>,
     /// The first refused row, for people.
@@ -88,6 +124,9 @@ impl WindowReceipt {
             error_context: Vec::new(),
             error_kind: None,
             hint: None,
+            restatements: 0,
+            held_id: None,
+            differences: Vec::new(),
             faults: Vec::new(),
             first_fault: None,
             warnings: Vec::new(),
@@ -126,5 +165,7 @@ pub struct Receipt {
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
     pub tables: Vec<TableReceipt>,
+    /// What the run asked of the lake's storage.
+    pub storage: StorageOps,
     pub exit_code: u8,
 }

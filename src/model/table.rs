@@ -18,6 +18,29 @@ pub enum Currency {
     Fixed(String),
 }
 
+impl Currency {
+    /// Key of a money column's metadata.
+    pub const METADATA: &'static str = "currency";
+
+    /// As it stands in the metadata of a column: the name of the other column, or `=USD`.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Currency::Column(name) => name.clone(),
+            Currency::Fixed(currency) => format!("={currency}"),
+        }
+    }
+
+    /// The inverse of [`Currency::to_text`].
+    #[must_use]
+    pub fn parse(text: &str) -> Currency {
+        match text.strip_prefix('=') {
+            Some(currency) => Currency::Fixed(currency.to_owned()),
+            None => Currency::Column(text.to_owned()),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoneyColumn {
     pub name: String,
@@ -36,6 +59,12 @@ pub struct TableSpec {
     pub sort: Vec<String>,
     /// Columns that people look single values up in: they get bloom filters.
     pub lookup: Vec<String>,
+    /// Columns of which no value goes from a month unseen.
+    pub vanishing: Vec<String>,
+    /// Of the newest version that the table has the columns of.
+    pub schema_version: u32,
+    /// The rules by which the rows are typed and identified.
+    pub rules: u32,
     pub money: Vec<MoneyColumn>,
 }
 

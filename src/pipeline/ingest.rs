@@ -1,6 +1,6 @@
 //! The same flow from step 4 on, for files that a person downloaded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
@@ -9,12 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::receipt::Outcomes;
 use super::settle::{Source, commit_source};
-use super::{Raw, Settings, finish};
+use super::{Raw, Settings, Tools, finish, look_after};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{Lake, raw_path};
-use crate::load::{QUARANTINE, publish};
 use crate::model::{Receipt, Window, WindowReceipt};
 use crate::schema::Dataset;
 
@@ -26,18 +25,34 @@ pub struct Ingest {
     pub files: Vec<PathBuf>,
     /// What the person says that the files cover; without it they merge by key.
     pub covers: Option<Covers>,
+    /// When the files were downloaded, if the person knows.
+    pub extracted_at: Option<Timestamp>,
+    /// False: a person has looked at the files and wants them as they are.
+    pub guarded: bool,
 }
 
-/// A person's word that the files are the whole truth about months, as they were at an instant.
-#[derive(Debug, Clone, Copy)]
-pub struct Covers {
-    pub window: Window,
-    pub extracted_at: Timestamp,
+/// A person's word that a file is the whole truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covers {
+    /// About these months.
+    Months(Window),
+    /// About all that the service could reach.
+    Everything,
+}
+
+impl Covers {
+    fn window(self) -> Option<Window> {
+        match self {
+            Covers::Months(window) => Some(window),
+            Covers::Everything => None,
+        }
+    }
 }
 
 /// Brings downloaded files into the lake, each one by itself.
 ///
-/// Rows merge by key and remove nothing; a row whose extraction time is known is never replaced by them.
+/// Without [`Covers`] rows merge by key and remove nothing; those of unknown age never replace a row whose extraction
+/// time is known.
 ///
 /// # Errors
 /// What stops the whole command; the outcome of each file is in the receipt.
@@ -46,27 +61,30 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
     for file in &ingest.files {
         check_readable(file)?;
     }
-    let lake = Lake::open(&settings.lake)?;
+    let lake = settings.open_lake().await?;
     let engine = Engine::new(&settings.engine, lake.store().clone())?;
-    publish::heal(&lake, settings.publish, [ingest.dataset.name.as_str(), QUARANTINE]).await?;
+    let tools = Tools { settings, lake: &lake, engine: &engine, observer: &observer };
+    look_after(&tools, &[ingest.dataset.name.as_str()]).await?;
     let mut outcomes = Outcomes::new(settings, std::iter::once(ingest.dataset.name.as_str()));
+    let window = ingest.covers.and_then(Covers::window);
     for file in &ingest.files {
-        let mut receipt = WindowReceipt::new(ingest.covers.map(|covers| covers.window));
+        let mut receipt = WindowReceipt::new(window);
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         let source = Source {
             dataset: ingest.dataset.clone(),
             file: file.clone(),
             name: name.clone(),
-            window: ingest.covers.map(|covers| covers.window),
+            window,
             whole: ingest.covers.is_some(),
             request_id: None,
-            extracted_at: ingest.covers.map(|covers| covers.extracted_at),
+            extracted_at: ingest.extracted_at,
             scope: name.clone(),
+            guarded: ingest.guarded,
         };
         receipt.source_files = vec![name.clone()];
         let table = ingest.dataset.name.as_str();
-        let settled = match keep_raw(settings, &lake, file, &mut receipt).await {
-            Ok(()) => commit_source(settings, &lake, &engine, &observer, source, &mut receipt).await,
+        let settled = match keep_raw(&lake, file, settings.raw == Raw::Keep, &mut receipt).await {
+            Ok(_) => commit_source(&tools, source, &mut receipt).await,
             Err(error) => Err(error),
         };
         match settled {
@@ -93,30 +111,31 @@ fn check_readable(file: &PathBuf) -> Result<()> {
         .hint("name files that exist and that you may read; nothing was changed"))
 }
 
-/// Notes the hash of the file, and keeps its bytes where the policy says so.
-async fn keep_raw(
-    settings: &Settings,
+/// Notes hash and size of the file, and keeps its bytes in the lake if it shall.
+pub(super) async fn keep_raw(
     lake: &Lake,
-    file: &PathBuf,
+    file: &Path,
+    keep: bool,
     receipt: &mut WindowReceipt,
-) -> Result<()> {
+) -> Result<String> {
     let unreadable = |cause: std::io::Error| {
         Error::new(Kind::Source, "a file cannot be read").with("file", file.display()).caused_by(cause)
     };
     let mut reader = tokio::fs::File::open(file).await.map_err(unreadable)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 20], 0);
     loop {
         let read = reader.read(&mut buffer).await.map_err(unreadable)?;
         if read == 0 {
             break;
         }
         hasher.update(&buffer[..read]);
-        receipt.blob_bytes += read as u64;
+        bytes += read as u64;
     }
     let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    if settings.raw == Raw::Keep {
+    if keep {
         lake.copy_file(file, &raw_path(&sha256)).await?;
     }
-    receipt.blob_sha256 = Some(sha256);
-    Ok(())
+    receipt.blob_bytes = bytes;
+    receipt.blob_sha256 = Some(sha256.clone());
+    Ok(sha256)
 }

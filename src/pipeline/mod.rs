@@ -9,12 +9,18 @@
 
 mod balance;
 mod fetch;
+mod held;
+mod history;
 mod ingest;
 mod plan;
 mod process;
 mod receipt;
 mod settle;
 
+pub use held::{Decision, decide, list_held};
+pub use history::{
+    LiveFile, RollbackTo, RolledBack, Scope, Snapshot, live_files, maintain, rollback, snapshots, tag,
+};
 pub use ingest::{Covers, Ingest, ingest};
 pub use plan::{Cleanup, DatasetPlan, Plan, Raw, Settings, Wait, Wanted};
 pub use receipt::exit_code;
@@ -24,8 +30,8 @@ use tokio::task::JoinSet;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
-use crate::lake::{Lake, Ledger, receipt_path};
-use crate::load::publish;
+use crate::lake::{Chain, Lake, Ledger, check_identity, receipt_path};
+use crate::load::{self, Context, publish};
 use crate::model::Receipt;
 use crate::source::Client;
 
@@ -41,6 +47,29 @@ struct Shared {
     observer: Observer,
 }
 
+/// What every step on a lake works with.
+#[derive(Clone, Copy)]
+struct Tools<'a> {
+    settings: &'a Settings,
+    lake: &'a Lake,
+    engine: &'a Engine,
+    observer: &'a Observer,
+}
+
+impl<'a> Tools<'a> {
+    fn context(&self) -> Context<'a> {
+        let Tools { settings, lake, engine, .. } = *self;
+        Context { lake, engine, options: &settings.load, publish: settings.publish }
+    }
+}
+
+impl Shared {
+    fn tools(&self) -> Tools<'_> {
+        let Shared { plan, lake, engine, observer, .. } = self;
+        Tools { settings: &plan.settings, lake, engine, observer }
+    }
+}
+
 /// Runs a pipeline: asks for every window, waits, downloads, and commits each window that is sound.
 ///
 /// A window that fails or is held does not stop the others; the receipt tells each outcome.
@@ -48,11 +77,15 @@ struct Shared {
 /// # Errors
 /// What stops the whole run: [`Kind::Auth`], [`Kind::Config`], [`Kind::Destination`], [`Kind::Source`].
 pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
-    let lake = Lake::open(&plan.settings.lake)?;
-    let engine = Engine::new(&plan.settings.engine, lake.store().clone())?;
-    publish::heal(&lake, plan.settings.publish, plan.tables()).await?;
+    // First: a wrong password leaves no trace on the storage.
     let client = Client::new(plan.source.clone(), plan.auth.clone())?.observed_by(observer.clone());
     client.sign_in().await?;
+    let lake = plan.settings.open_lake().await?;
+    let engine = Engine::new(&plan.settings.engine, lake.store().clone())?;
+    let (account, now) = (&plan.settings.account, plan.settings.now);
+    check_identity(&lake, account, &plan.identity(), plan.accept_identity, now).await?;
+    let tools = Tools { settings: &plan.settings, lake: &lake, engine: &engine, observer: &observer };
+    look_after(&tools, &plan.tables()).await?;
     observer.tell(
         Level::Info,
         "",
@@ -61,7 +94,7 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     );
 
     let ledger = Ledger::new(lake.clone(), plan.settings.run_id);
-    let mut open = ledger.open_exports().await?;
+    let mut open = ledger.open_exports(now).await?;
     let shared = std::sync::Arc::new(Shared { plan, lake, engine, client, ledger, observer });
 
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(shared.plan.wait.max_in_flight.max(1)));
@@ -86,6 +119,37 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
         settle::settle(&shared, &wanted, fetched, &mut outcomes).await;
     }
     finish(&shared.lake, outcomes, &shared.plan.settings).await
+}
+
+/// What an earlier command left undone is done before anything else: published folders, restatements.
+///
+/// # Errors
+/// [`Kind::Destination`] when live objects are missing or the lake cannot be written.
+async fn look_after(tools: &Tools<'_>, tables: &[&str]) -> Result<()> {
+    let Tools { settings, lake, observer, .. } = *tools;
+    publish::heal(lake, settings.publish, &settings.chains(tables)).await?;
+    let context = tools.context();
+    for table in tables {
+        let Some(newest) = Chain::new(table, &settings.account).newest(lake).await? else { continue };
+        if let Err(error) = load::follow(&context, &newest, settings.run_id, (settings.clock)()).await {
+            let message = format!("restatements are behind: {error}");
+            observer.tell(Level::Warn, table, Step::Commit, message);
+        }
+    }
+    Ok(())
+}
+
+/// Finishes what an earlier command published only in part: one look at each table when all is well.
+///
+/// # Errors
+/// [`Kind::Destination`], also when the lake may only be read.
+pub async fn catch_up(lake: &Lake) -> Result<()> {
+    for chain in Chain::all(lake).await? {
+        if let Some(newest) = chain.newest(lake).await? {
+            publish::catch_up(lake, &newest).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Completes the receipt and keeps it in the lake.

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode;
 use crate::engine;
-use crate::lake::ExportState;
-use crate::load::{self, QUARANTINE, publish::Publish};
+use crate::error::Result;
+use crate::lake::{Chain, ExportState, Identity, Lake};
+use crate::load::{self, QUARANTINE, RESTATEMENTS, publish::Publish};
 use crate::model::{Account, RunId, Window};
 use crate::schema::Dataset;
 use crate::source::{self, Auth, filter};
@@ -26,10 +27,33 @@ pub struct Settings {
     pub engine: engine::Options,
     pub publish: Publish,
     pub raw: Raw,
+    /// Tests only: the point of the storage operations at which the process is killed.
+    pub kill_at: Option<u64>,
     /// Start of the run.
     pub now: Timestamp,
     /// For the times of single events; the only clock.
     pub clock: fn() -> Timestamp,
+}
+
+impl Settings {
+    /// Opens the lake for writing.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub async fn open_lake(&self) -> Result<Lake> {
+        let lake = Lake::open(&self.lake, self.now).await?;
+        if let Some(point) = self.kill_at {
+            lake.kill_at(point);
+        }
+        Ok(lake)
+    }
+
+    /// The histories that a change of these datasets may write.
+    #[must_use]
+    pub fn chains(&self, tables: &[&str]) -> Vec<Chain> {
+        let tables = tables.iter().copied().chain([QUARANTINE, RESTATEMENTS]);
+        tables.map(|table| Chain::new(table, &self.account)).collect()
+    }
 }
 
 /// A pipeline, resolved.
@@ -41,6 +65,8 @@ pub struct Plan {
     pub datasets: Vec<DatasetPlan>,
     pub wait: Wait,
     pub cleanup: Cleanup,
+    /// Whether an identity other than the recorded one becomes the account's.
+    pub accept_identity: bool,
 }
 
 /// One dataset of a pipeline.
@@ -105,9 +131,17 @@ pub enum Raw {
 }
 
 impl Plan {
-    /// The tables that a run may write.
-    pub fn tables(&self) -> impl Iterator<Item = &str> {
-        self.datasets.iter().map(|plan| plan.dataset.name.as_str()).chain([QUARANTINE])
+    /// The names of the tables of datasets that a run may write.
+    #[must_use]
+    pub fn tables(&self) -> Vec<&str> {
+        self.datasets.iter().map(|plan| plan.dataset.name.as_str()).collect()
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let (tenant, principal) = self.auth.identity();
+        Identity { tenant: tenant.to_owned(), principal: principal.to_owned(), api: self.api_label() }
     }
 
     /// The exports to ask for, in the order of the pipeline file.

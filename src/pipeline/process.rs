@@ -8,7 +8,7 @@ use super::balance::{self, Counts};
 use crate::decode::{self, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Observer, Progress, Step, Unit};
-use crate::load::{self, QuarantineOrigin, Staged, Stager};
+use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
 use crate::model::{Account, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window};
 use crate::normalise::{Normaliser, Origin};
 use crate::schema::{Dataset, HeaderMatch};
@@ -45,11 +45,14 @@ pub(super) struct Processed {
 }
 
 /// One text file of the input.
+#[derive(Default)]
 pub(super) struct TextReport {
     pub name: String,
     pub schema_version: Option<u32>,
     pub warnings: Vec<String>,
     pub notes: Vec<String>,
+    /// Columns of the table that its header lacks.
+    pub absent: Vec<String>,
 }
 
 /// Refused rows are few, or the export is held; this bounds the memory that they may take until then.
@@ -68,7 +71,8 @@ const QUEUE: usize = 2;
 /// staged files cannot be written.
 pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
     let mut decoder = Decoder::open(input.file, input.name, input.decode)?;
-    let mut stager = Stager::new(input.spec, input.load, input.account, input.spool.to_owned());
+    let author = Author { run_id: input.origin.run_id, request_id: input.origin.request_id.clone() };
+    let mut stager = Stager::new(input.spec, input.load, input.account, &author, input.spool);
     let mut seen = Seen::default();
     while let Some(mut file) = decoder.next_file()? {
         let report = process_text(input, &mut file, &mut stager, &mut seen)?;
@@ -106,13 +110,16 @@ fn process_text(
     let name = file.name().to_owned();
     if file.header().is_empty() {
         // Nothing at all, or a byte order mark alone: zero rows are a result.
-        return Ok(TextReport { name, schema_version: None, warnings: Vec::new(), notes: Vec::new() });
+        return Ok(TextReport { name, ..TextReport::default() });
     }
     let matched = input
         .dataset
         .match_header(file.header())
         .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
     let (version, notes, mut warnings) = (matched.version, notes_of(&matched), Vec::new());
+    let columns = &input.dataset.newest().columns;
+    let absent = columns.iter().zip(&matched.cells).filter(|(_, cell)| cell.is_none());
+    let absent = absent.map(|(column, _)| column.name.clone()).collect();
     let money = matched.money_cells(input.dataset);
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
@@ -138,7 +145,7 @@ fn process_text(
             "the last line has no line end: whether its last cell is whole, the file cannot tell".to_owned(),
         );
     }
-    Ok(TextReport { name: file.name().to_owned(), schema_version: Some(version), warnings, notes })
+    Ok(TextReport { name: file.name().to_owned(), schema_version: Some(version), warnings, notes, absent })
 }
 
 /// Sends every batch of raw rows; ends early when nobody takes them any more.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Settings;
 use crate::error::{EXIT_WARNED, Error, Kind, Result, SEVERITY};
-use crate::lake::{self, Lake};
+use crate::lake::{Chain, Lake};
 use crate::load::Applied;
 use crate::model::{Outcome, RECEIPT_FORMAT, Receipt, TableReceipt, Totals, WindowReceipt};
 
@@ -69,7 +69,8 @@ impl Outcomes {
     pub(super) async fn receipt(mut self, lake: &Lake, finished_at: Timestamp) -> Result<Receipt> {
         for table in &mut self.tables {
             table.windows.sort_by_key(|window| window.window);
-            if let Some(manifest) = lake::newest(lake, &table.table).await? {
+            let chain = Chain::new(&table.table, &self.settings.account);
+            if let Some(manifest) = chain.newest(lake).await? {
                 table.manifest = Some(manifest.version);
                 table.table_rows = manifest.rows();
                 table.table_files = manifest.objects().count() as u64;
@@ -87,6 +88,7 @@ impl Outcomes {
             started_at: self.settings.now,
             finished_at,
             tables: self.tables,
+            storage: lake.operations(),
             exit_code,
         })
     }

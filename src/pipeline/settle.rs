@@ -1,5 +1,6 @@
 //! Steps 4 to 7 for one export that was fetched: process, hold or commit, write the ledger, fill the receipt.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,13 +11,12 @@ use super::balance::Counts;
 use super::fetch::Fetched;
 use super::process::{Input, Processed, process};
 use super::receipt::{Outcomes, Written};
-use super::{Cleanup, Settings, Shared, Wanted};
-use crate::engine::Engine;
+use super::{Cleanup, Settings, Shared, Tools, Wanted, held};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
-use crate::lake::{Lake, LedgerEvent};
-use crate::load::{self, Applied, Change, Context, Coverage, Guards, Loaded, Stager};
-use crate::model::{Outcome, PartitionKey, RequestId, TableSpec, Window, WindowReceipt};
+use crate::lake::{Cause, Chain, LedgerEvent, Operation};
+use crate::load::{self, Applied, Author, Change, Context, Coverage, Guards, Loaded, Stager};
+use crate::model::{Difference, Outcome, PartitionKey, RequestId, TableSpec, Window, WindowReceipt};
 use crate::normalise::Origin;
 use crate::schema::Dataset;
 
@@ -62,11 +62,10 @@ async fn settle_fetched(
         request_id: state.request_id.clone(),
         extracted_at: Some(finished_at),
         scope: wanted.scope(),
+        guarded: true,
     };
     let now = shared.plan.settings.clock;
-    let loaded =
-        commit_source(&shared.plan.settings, &shared.lake, &shared.engine, &shared.observer, source, receipt);
-    match loaded.await {
+    match commit_source(&shared.tools(), source, receipt).await {
         Ok(written) => {
             let committed = LedgerEvent::Committed { manifest: written.manifest_version() };
             shared.ledger.append(&mut state, committed, now()).await?;
@@ -116,52 +115,92 @@ pub(super) struct Source {
     pub request_id: Option<RequestId>,
     pub extracted_at: Option<Timestamp>,
     pub scope: String,
+    /// False: a person has looked at it and wants it as it is.
+    pub guarded: bool,
 }
 
-/// Processes a file and commits its rows, then the refused ones: a crash in between leaves the export open in the
-/// ledger, and the next run does both again.
+/// Processes a file and commits its rows, then the refused ones, then what they changed: a crash in between leaves the
+/// export open in the ledger, and the next run does the rest.
 ///
 /// # Errors
 /// [`Kind::Contract`] when it does not balance or a guard holds it; [`Kind::Destination`].
 pub(super) async fn commit_source(
-    settings: &Settings,
-    lake: &Lake,
-    engine: &Engine,
-    observer: &Observer,
+    tools: &Tools<'_>,
     source: Source,
     receipt: &mut WindowReceipt,
 ) -> Result<Written> {
+    let Tools { settings, lake, observer, .. } = *tools;
     let spec = source.dataset.table();
     let spool = lake.spool_dir()?;
     let (source, processed) = process_on_thread(settings, observer, source, &spec, spool.path()).await?;
     describe(receipt, &processed);
-    hold_if_refused(&settings.load.guards, &source, &processed)?;
+    let guards = source.guarded.then_some(&settings.load.guards);
+    if let Some(refused) = guards.and_then(|guards| too_many_refused(guards, &source, &processed)) {
+        return Err(held::hold(tools, &source, vec![refused], receipt).await?);
+    }
 
     observer.tell(Level::Info, &source.scope, Step::Commit, "the rows balance");
-    let context = Context { lake, engine, options: &settings.load, publish: settings.publish };
+    let context = tools.context();
+    let absent: BTreeSet<&String> = processed.files.iter().flat_map(|file| &file.absent).collect();
+    let absent: Vec<String> = absent.into_iter().cloned().collect();
     let change = Change {
         spec: &spec,
         account: &settings.account,
         coverage: coverage(&source),
         extracted_at: source.extracted_at,
         staged: &processed.staged,
+        absent: &absent,
+        guards,
+        operation: operation(&source, receipt),
         run_id: settings.run_id,
         now: (settings.clock)(),
     };
     let applied = match load::load(&context, &change).await? {
         Loaded::Applied(applied) => applied,
-        Loaded::Held(reasons) => return Err(held(&source, &reasons.join("; "), Limit::Shrink)),
+        Loaded::Held(differences) => {
+            return Err(held::hold(tools, &source, differences, receipt).await?);
+        }
     };
-    commit_quarantine(&context, settings, &source, &processed).await?;
+    if !applied.overtaken {
+        // What was refused in an export that came too late is known better by now.
+        commit_quarantine(&context, settings, &source, &processed).await?;
+    }
+    follow(tools, &applied, receipt).await;
+    held::overtake(tools, &source, None).await?;
     receipt.outcome = if applied.rewritten { Outcome::Published } else { Outcome::Unchanged };
     receipt.rows_written = applied.rows_written;
     receipt.rows_too_late = applied.rows_too_late;
     receipt.hops.extend(applied.hops.iter().cloned());
+    receipt.notes.extend(applied.news.iter().cloned());
     receipt.warnings.extend(strays(&source, &processed));
     observer.tell(Level::Info, &source.scope, Step::Done, outcome_text(&applied));
     let headline = spec.money.iter().map(|money| money.name.clone());
     let headline = headline.filter(|name| spec.schema.field_with_name(name).is_ok_and(|f| !f.is_nullable()));
     Ok(Written { staged: processed.staged.totals(), headline: headline.collect(), applied })
+}
+
+/// For the history of the table.
+fn operation(source: &Source, receipt: &WindowReceipt) -> Operation {
+    Operation {
+        cause: if source.request_id.is_some() { Cause::Export } else { Cause::File },
+        what: source.scope.clone(),
+        window: source.window,
+        request_id: source.request_id.clone(),
+        blob: receipt.blob_sha256.clone(),
+    }
+}
+
+/// Tells in `restatements` what the commit changed. The rows are safe whatever becomes of it, and the next run makes
+/// up for it.
+async fn follow(tools: &Tools<'_>, applied: &Applied, receipt: &mut WindowReceipt) {
+    let Some(manifest) = &applied.manifest else { return };
+    let now = (tools.settings.clock)();
+    match load::follow(&tools.context(), manifest, tools.settings.run_id, now).await {
+        Ok(lines) => receipt.restatements = lines,
+        Err(error) => receipt.warnings.push(format!(
+            "the rows are committed, but what they changed could not be written down; the next run tries again: {error}"
+        )),
+    }
 }
 
 /// Rows that no window of a request explains.
@@ -226,10 +265,14 @@ async fn process_on_thread(
 
 /// What the rows are the whole truth about. Payments have no window: they are pulled whole.
 fn coverage(source: &Source) -> Coverage {
-    match (source.whole, source.window, &source.dataset.pending) {
+    let pending = &source.dataset.pending;
+    match (source.whole, source.window, pending) {
         (true, Some(window), _) => Coverage::Window(window),
         (true, None, Some(pending)) => Coverage::FullPull { pending: pending.clone() },
-        _ => Coverage::Merge { replaces: None },
+        _ => {
+            let months_are_whole = pending.is_none();
+            Coverage::Merge { replaces: None, months_are_whole, pending: pending.clone() }
+        }
     }
 }
 
@@ -241,7 +284,8 @@ async fn commit_quarantine(
 ) -> Result<()> {
     let spec = load::quarantine_spec();
     let spool = context.lake.spool_dir()?;
-    let mut stager = Stager::new(&spec, context.options, &settings.account, spool.path().to_owned());
+    let author = Author { run_id: settings.run_id, request_id: source.request_id.clone() };
+    let mut stager = Stager::new(&spec, context.options, &settings.account, &author, spool.path());
     let key = PartitionKey { account: settings.account.clone(), value: source.dataset.name.to_string() };
     for batch in &processed.quarantine {
         stager.push(key.clone(), RecordBatch::clone(batch))?;
@@ -257,60 +301,51 @@ async fn commit_quarantine(
             )
             .hint("the good rows are committed; run again, and report this if it stays"));
     }
-    let known = crate::lake::newest(context.lake, &spec.name).await?;
-    let nothing_there = known.is_none_or(|manifest| manifest.partition(&key).is_none());
-    if staged.parts.is_empty() && nothing_there {
-        return Ok(());
+    if staged.parts.is_empty() {
+        let known = Chain::new(&spec.name, &settings.account).newest(context.lake).await?;
+        let there = known.and_then(|known| known.partition(&key).map(|part| part.totals.rows));
+        if there.unwrap_or(0) == 0 {
+            return Ok(());
+        }
     }
-    let replaces = source.whole.then(|| load::replaced_by_window(&source.dataset.name, source.window));
+    let replaces = source
+        .whole
+        .then(|| load::replaced_by_window(&source.dataset.name, source.window, source.extracted_at));
     let change = Change {
         spec: &spec,
         account: &settings.account,
-        coverage: Coverage::Merge { replaces },
+        coverage: Coverage::Merge { replaces, months_are_whole: false, pending: None },
         extracted_at: source.extracted_at,
         staged: &staged,
+        absent: &[],
+        guards: None,
+        operation: Operation {
+            cause: Cause::Derived,
+            what: format!("refused rows of {}", source.scope),
+            window: source.window,
+            request_id: source.request_id.clone(),
+            blob: None,
+        },
         run_id: settings.run_id,
         now: (settings.clock)(),
     };
     match load::load(context, &change).await? {
         Loaded::Applied(_) => Ok(()),
-        Loaded::Held(reasons) => Err(Error::new(Kind::Bug, reasons.join("; "))),
+        Loaded::Held(_) => Err(Error::new(Kind::Bug, "refused rows were held by a guard")),
     }
 }
 
-fn hold_if_refused(guards: &Guards, source: &Source, processed: &Processed) -> Result<()> {
+/// Whether so many rows are refused that the rest is not believed either.
+fn too_many_refused(guards: &Guards, source: &Source, processed: &Processed) -> Option<Difference> {
     let Counts { read, quarantined, .. } = processed.counts;
-    let share = u128::from(guards.max_quarantined_percent);
-    if u128::from(quarantined) * 100 <= u128::from(read) * share {
-        return Ok(());
-    }
-    let first = processed.first_fault.clone().unwrap_or_default();
-    let reason = format!("{quarantined} of {read} rows are refused, more than {share} %");
-    Err(held(source, &reason, Limit::Quarantined).with("first", first))
-}
-
-/// Which guard holds an export.
-#[derive(Clone, Copy)]
-enum Limit {
-    Shrink,
-    Quarantined,
-}
-
-fn held(source: &Source, reason: &str, limit: Limit) -> Error {
-    let step = match (limit, source.request_id.is_some()) {
-        (Limit::Quarantined, false) => "give a higher --max-quarantined-percent",
-        (Limit::Quarantined, true) => {
-            "raise `load.guards.max_quarantined_percent` in the pipeline file and run again"
-        }
-        (Limit::Shrink, true) => "raise `load.guards.max_shrink_percent` in the pipeline file and run again",
-        (Limit::Shrink, false) => "leave --covers out: the rows then merge by key and remove nothing",
-    };
-    Error::new(Kind::Contract, format!("held back: {reason}"))
-        .with("export", &source.scope)
-        .with("file", &source.name)
-        .hint(format!(
-            "the lake was left as it is for these months; look at the file, and if it is right {step}"
-        ))
+    let limit = guards.quarantined;
+    limit.is_broken(u128::from(quarantined), u128::from(read)).then(|| Difference {
+        scope: source.window.map_or_else(|| source.name.clone(), |window| window.to_string()),
+        what: format!("rows that are refused, first {}", processed.first_fault.clone().unwrap_or_default()),
+        old: "0".to_owned(),
+        new: format!("{quarantined} of {read}"),
+        limit: limit.words("rows"),
+    })
 }
 
 fn describe(receipt: &mut WindowReceipt, processed: &Processed) {

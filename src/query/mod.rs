@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
@@ -18,7 +18,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::engine::{Engine, ParquetFile, ParquetFiles, Place};
 use crate::error::{Error, Kind, Result};
-use crate::lake::{self, Lake, Manifest, object_path};
+use crate::lake::{Chain, Lake, Manifest, Moment, Object, Partition, object_path, together};
 
 /// A read-only session over one lake, as it was when it was opened.
 pub struct Query {
@@ -33,16 +33,19 @@ pub struct Answer {
 }
 
 impl Query {
-    /// Registers every table that has a commit.
+    /// Registers every table that has a commit, as it was at a moment.
     ///
     /// # Errors
-    /// [`Kind::Destination`] when the lake cannot be read, [`Kind::Contract`] when a table is newer than this build.
-    pub async fn open(lake: &Lake, engine: &Engine) -> Result<Query> {
+    /// [`Kind::Destination`] when the lake cannot be read, [`Kind::Contract`] when a table is newer than this build,
+    /// [`Kind::Usage`] when the history of that instant is not kept any more.
+    pub async fn open(lake: &Lake, engine: &Engine, moment: &Moment) -> Result<Query> {
         let session = engine.session();
-        let tables = lake::tables(lake).await?;
+        let tables = Chain::tables(lake).await?;
         for table in &tables {
-            let Some(manifest) = lake::newest(lake, table).await? else { continue };
-            let provider = provider(&manifest)?;
+            let chains = Chain::of_table(lake, table).await?;
+            let snapshots = together(chains.iter().map(|chain| chain.at(lake, moment)).collect()).await?;
+            let snapshots: Vec<Manifest> = snapshots.into_iter().flatten().collect();
+            let Some(provider) = provider(&snapshots)? else { continue };
             session
                 .register_table(table.as_str(), Arc::new(provider))
                 .map_err(|cause| Error::new(Kind::Bug, "a table could not be registered").caused_by(cause))?;
@@ -99,15 +102,44 @@ impl Answer {
     }
 }
 
-fn provider(manifest: &Manifest) -> Result<ParquetFiles> {
-    let files = manifest.partitions.iter().flat_map(|partition| {
-        partition.objects.iter().map(|object| ParquetFile {
-            path: object_path(&manifest.table, &object.hash),
+/// One table over the manifests of its accounts; `None` without any.
+fn provider(manifests: &[Manifest]) -> Result<Option<ParquetFiles>> {
+    let Some(first) = manifests.first() else { return Ok(None) };
+    let files = manifests.iter().flat_map(|manifest| {
+        let chain = manifest.chain();
+        let objects = manifest.partitions.iter().flat_map(|part| part.objects.iter().map(move |o| (part, o)));
+        let file = move |(partition, object): (&Partition, &Object)| ParquetFile {
+            path: object_path(&chain, &object.name),
             bytes: object.bytes,
             rows: object.rows,
             partition: vec![partition.key.account.to_string(), partition.key.value.clone()],
-        })
+        };
+        objects.map(file).collect::<Vec<_>>()
     });
-    let schema = Arc::new(manifest.schema.to_arrow()?);
-    Ok(ParquetFiles::new(Place::Lake, schema, &manifest.partition_columns, files.collect()))
+    let schema = Arc::new(schema(manifests)?);
+    Ok(Some(ParquetFiles::new(Place::Lake, schema, &first.partition_columns, files.collect())))
+}
+
+/// The columns of all accounts: one that was loaded by an older payoutlake may lack some.
+fn schema(manifests: &[Manifest]) -> Result<Schema> {
+    let schemas = manifests.iter().map(|manifest| manifest.schema.to_arrow()).collect::<Result<Vec<_>>>()?;
+    let widest = schemas.iter().max_by_key(|schema| schema.fields().len()).cloned();
+    let mut fields: Vec<FieldRef> =
+        widest.iter().flat_map(|schema| schema.fields().iter().cloned()).collect();
+    for (manifest, field) in
+        manifests.iter().zip(&schemas).flat_map(|(m, schema)| schema.fields().iter().map(move |f| (m, f)))
+    {
+        match fields.iter().find(|known| known.name() == field.name()) {
+            None => fields.push(Arc::new(field.as_ref().clone().with_nullable(true))),
+            Some(known) if known.data_type() == field.data_type() => {}
+            Some(known) => {
+                return Err(Error::new(Kind::Contract, "two accounts have a column in different types")
+                    .with("table", manifest.chain())
+                    .with("column", field.name())
+                    .with("types", format!("{} and {}", known.data_type(), field.data_type()))
+                    .hint("run the pipelines of both accounts with the same payoutlake and schema folder"));
+            }
+        }
+    }
+    Ok(Schema::new(fields))
 }

@@ -83,7 +83,10 @@ fn spellings(column: &Column) -> impl Iterator<Item = &String> {
 
 fn names_exist(dataset: &Dataset, newest: &Version) -> Result<(), String> {
     let filters = dataset.api.iter().flat_map(|api| &api.filters).filter_map(|filter| filter.column.as_ref());
-    let named = [&dataset.key, &dataset.sort, &dataset.lookup].into_iter().flatten().chain(&dataset.pending);
+    let named = [&dataset.key, &dataset.sort, &dataset.lookup, &dataset.vanishing]
+        .into_iter()
+        .flatten()
+        .chain(&dataset.pending);
     if let Some(name) = named.chain(filters).find(|name| newest.column(name).is_none()) {
         return Err(format!("dataset.toml names a column '{name}' that version {} lacks", newest.number));
     }

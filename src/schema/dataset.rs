@@ -22,6 +22,8 @@ pub struct Dataset {
     pub sort: Vec<String>,
     /// Columns that people look single values up in.
     pub lookup: Vec<String>,
+    /// Columns of which no value goes from a month unseen: whose money it is, and what it is paid for.
+    pub vanishing: Vec<String>,
     /// A column that a row gains late. A full pull replaces all rows in which it is still blank, and the key of such
     /// a row is its key columns and its hash: it has no lasting identity yet.
     pub pending: Option<String>,

@@ -23,4 +23,4 @@ mod table;
 pub use dataset::{Api, Column, Dataset, Filter, FilterKind, LogicalType, Version};
 pub use header::{Duplicate, HeaderMatch, comparable_name};
 pub use registry::Registry;
-pub use table::OUR_COLUMNS;
+pub use table::{OUR_COLUMNS, RULES};

@@ -33,6 +33,8 @@ struct DatasetFile {
     #[serde(default)]
     lookup: Vec<String>,
     #[serde(default)]
+    vanishing: Vec<String>,
+    #[serde(default)]
     foreign: Vec<String>,
     pending: Option<String>,
     api: Option<Api>,
@@ -114,6 +116,7 @@ impl Source {
             partition: file.partition,
             sort: file.sort,
             lookup: file.lookup,
+            vanishing: file.vanishing,
             foreign: file.foreign,
             pending: file.pending,
             api: file.api,

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
-use crate::model::{MoneyColumn, TableSpec};
+use crate::model::{Currency, MoneyColumn, TableSpec};
 
 use super::dataset::{Column, Dataset};
+
+/// The rules by which rows are typed, identified and hashed. Whoever changes what a cell becomes, what a key is made of
+/// or how a row is hashed adds one: differences between rows of two rules are ours, and no restatement of Microsoft's.
+pub const RULES: u32 = 1;
 
 /// Columns that we add to every row, in their order, with whether they may be null.
 ///
@@ -45,13 +49,17 @@ impl Dataset {
             partition_columns: ["account".to_owned(), self.partition.clone()],
             sort: self.sort.clone(),
             lookup: self.lookup.clone(),
+            vanishing: self.vanishing.clone(),
+            schema_version: self.newest().number,
+            rules: RULES,
             money: money.collect(),
         }
     }
 }
 
 fn field(column: &Column) -> Field {
-    let metadata = HashMap::from([("published".to_owned(), column.published.clone())]);
+    let mut metadata = HashMap::from([("published".to_owned(), column.published.clone())]);
+    metadata.extend(column.currency.as_ref().map(|at| (Currency::METADATA.to_owned(), at.to_text())));
     Field::new(&column.name, column.arrow.clone(), !column.required).with_metadata(metadata)
 }
 

@@ -11,11 +11,7 @@ const SERVICE: [(&str, i32, &[&str]); 14] = [
     ("missing-key-column:transactionhistory", 65, &["earningId", "hint"]),
     ("short-last-record", 65, &["ends in the middle of its last record", "line"]),
     ("bad-cells:transactionhistory", 3, &["quarantine", "earningAmount", "line"]),
-    (
-        "many-bad-cells:transactionhistory",
-        65,
-        &["rows are refused, more than 1 %", "max_quarantined_percent"],
-    ),
+    ("many-bad-cells:transactionhistory", 65, &["rows that are refused", "limit: 1 %", "lake held"]),
     ("unknown-column", 0, &["_pc_extra", "incentiveTier"]),
     ("blob-header-only", 0, &["no rows"]),
     ("blob-bom-only", 0, &["no rows"]),
@@ -37,8 +33,11 @@ fn every_fault_of_the_service_has_its_answer() {
             ""
         };
         // Five refused rows are more than 1 % of a small export.
-        let guards =
-            if fault.starts_with("bad-cells") { "[load.guards]\nmax_quarantined_percent = 5" } else { "" };
+        let guards = if fault.starts_with("bad-cells") {
+            "[load.guards]\nquarantined = { percent = 5, floor = 0 }"
+        } else {
+            ""
+        };
         world.pipeline(&format!("faults = [\"{fault}\"]\n{zip}"), guards);
         let done = world.run(&["run", "pipeline.toml"]);
         assert_eq!(done.code, code, "{fault}:\n{}", done.stderr);
@@ -56,7 +55,7 @@ fn what_is_held_leaves_the_lake_as_it_is() {
     {
         let world = World::new();
         // Some rows are refused from the start: what is held later must not touch them either.
-        let guards = "[load.guards]\nmax_quarantined_percent = 5";
+        let guards = "[load.guards]\nquarantined = { percent = 5, floor = 0 }";
         world.pipeline("faults = [\"bad-cells:transactionhistory\"]", guards);
         assert_eq!(world.run(&["run", "pipeline.toml"]).code, 3);
         let objects = world.files("lake/_payoutlake/manifests/transaction_history");
@@ -75,7 +74,7 @@ fn what_is_held_leaves_the_lake_as_it_is() {
 #[test]
 fn refused_rows_are_kept_with_their_text_and_go_when_the_export_is_good() {
     let world = World::new();
-    let guards = "[load.guards]\nmax_quarantined_percent = 5";
+    let guards = "[load.guards]\nquarantined = { percent = 5, floor = 0 }";
     world.pipeline("faults = [\"bad-cells:transactionhistory\"]", guards);
     assert_eq!(world.run(&["run", "pipeline.toml"]).code, 3);
     let rows = world.sql(
@@ -126,8 +125,13 @@ fn a_wrong_password_and_an_unreachable_host_are_told_apart() {
     let secret = format!("client_secret = \"{}\"", payoutlake::sandbox::CLIENT_SECRET);
     let application = credentials.replace("username-password", "client-secret") + "\n" + &secret;
     world.write("application.toml", text(&url, &application));
+    // Another identity under the same alias is refused until somebody says that it is meant.
     let done = world.run(&["run", "application.toml"]);
+    assert_eq!(done.code, 78, "{}", done.stderr);
+    assert!(done.stderr.contains("another identity") && done.stderr.contains("--accept-identity"));
+    let done = world.run(&["run", "application.toml", "--accept-identity"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
+    assert_eq!(world.run(&["run", "application.toml"]).code, 0, "it is recorded");
     let mut missing = world.command(&["run", "right.toml"]);
     missing.env("PARTNER_CENTER_USERNAME", "nobody@example.com");
     assert_eq!(world.finish(missing).code, 77, "the environment wins over the file");
@@ -317,7 +321,7 @@ fn payments_that_shrink_are_held() {
         world.pipeline(&format!("faults = [\"{fault}\"]"), "");
         let done = world.run(&["run", "pipeline.toml"]);
         assert_eq!(done.code, 65, "{fault}:\n{}", done.stderr);
-        assert!(done.stderr.contains("would vanish"), "{fault}:\n{}", done.stderr);
+        assert!(done.stderr.contains("rows: 521 in the lake"), "{fault}:\n{}", done.stderr);
         assert_eq!(world.files("lake/payments"), published);
     }
 }

@@ -5,8 +5,8 @@ use arrow::datatypes::{Decimal128Type, TimestampMicrosecondType};
 use jiff::Timestamp;
 use payoutlake::decode::{self, Decoder};
 use payoutlake::engine::{self, Engine};
-use payoutlake::lake::{self, Lake};
-use payoutlake::load::{self, Change, Context, Coverage, Loaded, Stager, publish::Publish};
+use payoutlake::lake::{Cause, Chain, Lake, Moment, Operation};
+use payoutlake::load::{self, Author, Change, Context, Coverage, Loaded, Stager, publish::Publish};
 use payoutlake::model::{Account, Month, RunId, Window};
 use payoutlake::normalise::{Normaliser, Origin};
 use payoutlake::query::Query;
@@ -64,7 +64,7 @@ async fn one_row_from_bytes_to_sql() {
     let account = Account::parse("contoso").unwrap();
     let options = load::Options::default();
     let window = Window::new(month, month);
-    let mut stager = Stager::new(&spec, &options, &account, dir.path().to_owned());
+    let mut stager = Stager::new(&spec, &options, &account, &Author { run_id, request_id: None }, dir.path());
     stager.push_months(&typed.batch, &typed.months, Some((window, &dataset.driving_date))).unwrap();
     let staged = stager.finish().unwrap();
     assert_eq!(staged.parts.len(), 1);
@@ -72,7 +72,7 @@ async fn one_row_from_bytes_to_sql() {
     assert_eq!(staged.totals(), typed.totals);
 
     // 7 commit: the file becomes an object, the object the table, the table a published folder.
-    let lake = Lake::open(dir.path().join("lake").to_str().unwrap()).unwrap();
+    let lake = Lake::open(dir.path().join("lake").to_str().unwrap(), extracted_at).await.unwrap();
     let engine = Engine::new(&engine::Options::default(), lake.store().clone()).unwrap();
     let context = Context { lake: &lake, engine: &engine, options: &options, publish: Publish::Parquet };
     let change = Change {
@@ -81,18 +81,26 @@ async fn one_row_from_bytes_to_sql() {
         coverage: Coverage::Window(window),
         extracted_at: Some(extracted_at),
         staged: &staged,
+        absent: &[],
+        guards: Some(&options.guards),
+        operation: Operation {
+            cause: Cause::File,
+            what: "export.csv".to_owned(),
+            window: Some(window),
+            request_id: None,
+            blob: None,
+        },
         run_id,
         now: extracted_at,
     };
     let Loaded::Applied(applied) = load::load(&context, &change).await.unwrap() else { panic!("held") };
     assert!(applied.rewritten);
-    let manifest = lake::newest(&lake, "transaction_history").await.unwrap().unwrap();
+    let manifest = Chain::new("transaction_history", &account).newest(&lake).await.unwrap().unwrap();
     assert_eq!((manifest.version, manifest.rows()), (1, 1));
     let object = manifest.objects().next().unwrap();
     let root = dir.path().join("lake");
-    let object =
-        std::fs::read(root.join(format!("_payoutlake/objects/transaction_history/{}.parquet", object.hash)))
-            .unwrap();
+    let objects = root.join("_payoutlake/objects/transaction_history/contoso");
+    let object = std::fs::read(objects.join(format!("{}.parquet", object.name))).unwrap();
     let published = root.join("transaction_history/account=contoso/earning_month=2026-09/part-0.parquet");
     assert_eq!(std::fs::read(published).unwrap(), object);
 
@@ -102,7 +110,7 @@ async fn one_row_from_bytes_to_sql() {
     assert_eq!(again.manifest.unwrap().version, 1);
 
     // 8 query: SQL finds the row in its month.
-    let query = Query::open(&lake, &engine).await.unwrap();
+    let query = Query::open(&lake, &engine, &Moment::Now).await.unwrap();
     let sql = "SELECT earning_id, earning_amount, earning_month FROM transaction_history WHERE earning_month = '2026-09'";
     let rows = query.run(sql).await.unwrap().rows;
     let batches = futures::TryStreamExt::try_collect::<Vec<_>>(rows).await.unwrap();

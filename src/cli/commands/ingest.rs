@@ -21,15 +21,19 @@ pub(in crate::cli) struct Ingest {
     /// Alias of the account that the files are about
     #[arg(long, value_name = "ALIAS", default_value = "default")]
     account: String,
-    /// The file is the whole truth about these months (YYYY-MM or YYYY-MM..YYYY-MM); without this they merge by key
+    /// The file is the whole truth about these months (YYYY-MM or YYYY-MM..YYYY-MM), or, for payments, about `all`
+    /// that the service could reach; without this rows merge by key and remove nothing
     #[arg(long, value_name = "MONTHS", requires = "extracted_at")]
     covers: Option<String>,
     /// When the file was downloaded, with its zone: 2026-11-02T08:00:00Z
-    #[arg(long, value_name = "TIME", requires = "covers")]
+    #[arg(long, value_name = "TIME")]
     extracted_at: Option<Timestamp>,
     /// Hold a file of which more than this share of the rows is refused
     #[arg(long, value_name = "PERCENT", default_value_t = 1)]
     max_quarantined_percent: u32,
+    /// Load what a guard would hold, after a look at it
+    #[arg(long)]
+    no_guards: bool,
     /// The files; what they are is told by their bytes, not by their names
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -45,6 +49,7 @@ impl Ingest {
             covers: self.covers,
             extracted_at: self.extracted_at,
             max_quarantined_percent: self.max_quarantined_percent,
+            no_guards: self.no_guards,
         };
         let ingest = config::ingest_plan(flags, &setting.environment, setting.clock)?;
         let progress = Progress::new(setting.style, ingest.settings.run_id, setting.clock);

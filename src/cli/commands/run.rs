@@ -26,11 +26,14 @@ pub(super) struct Overrides {
     /// The account's alias, instead of the pipeline file's
     #[arg(long, value_name = "ALIAS")]
     account: Option<String>,
+    /// Sign in under this alias as somebody else than before, from now on
+    #[arg(long)]
+    accept_identity: bool,
 }
 
 impl Overrides {
     pub(super) fn flags(self) -> RunFlags {
-        RunFlags { lake: self.lake, account: self.account }
+        RunFlags { lake: self.lake, account: self.account, accept_identity: self.accept_identity }
     }
 }
 

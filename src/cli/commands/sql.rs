@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Setting;
-use crate::config;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::lake::Lake;
+use crate::lake::{Lake, Moment};
 use crate::output::{Format, print_rows};
 use crate::query::{Answer, Query};
+use crate::{config, pipeline};
 
 /// Ask a SQL question about a lake
 #[derive(Debug, Args)]
@@ -20,6 +20,9 @@ pub(in crate::cli) struct Sql {
     /// How to print the rows
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// The lake as it was then, by commit time: 2026-08-31T23:59:59Z, 2026-08-31T23:59:59+02:00, or the name of a tag
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<String>,
     /// Read the query from a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "query")]
     file: Option<PathBuf>,
@@ -30,9 +33,15 @@ pub(in crate::cli) struct Sql {
 impl Sql {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
         let sql = self.text()?;
-        let lake = Lake::open_existing(&self.lake)?;
+        let lake = Lake::open_existing(&self.lake).await?;
         let engine = Engine::new(&config::engine_options(), lake.store().clone())?;
-        let answer = Query::open(&lake, &engine).await?.run(&sql).await?;
+        let moment = match &self.as_of {
+            Some(text) => Moment::parse(&lake, text).await?,
+            None => Moment::Now,
+        };
+        // Whoever may only read the lake reads it all the same.
+        let _not_ours_to_mend = pipeline::catch_up(&lake).await;
+        let answer = Query::open(&lake, &engine, &moment).await?.run(&sql).await?;
         let format = if setting.style.json { Format::Ndjson } else { self.format };
         print_rows(format, answer.schema, answer.rows, Answer::failed).await?;
         Ok(0)

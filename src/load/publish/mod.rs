@@ -8,7 +8,7 @@ mod parquet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::lake::{self, Lake, Manifest};
+use crate::lake::{self, Chain, Lake, Manifest};
 
 /// The way in which tables are published; one match arm for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,14 +32,25 @@ pub async fn publish(lake: &Lake, how: Publish, manifest: &Manifest) -> Result<(
     }
 }
 
+/// Finishes a publish that was cut short, if the folders of this table are published at all: one read when all is well.
+///
+/// # Errors
+/// [`crate::error::Kind::Destination`].
+pub async fn catch_up(lake: &Lake, manifest: &Manifest) -> Result<()> {
+    if parquet::is_behind(lake, manifest).await? {
+        parquet::publish(lake, manifest).await?;
+    }
+    Ok(())
+}
+
 /// Looks after the tables before work begins: live objects must be there, and what an earlier publish left undone
 /// is done (files that are not installed, or that somebody removed).
 ///
 /// # Errors
 /// [`crate::error::Kind::Destination`].
-pub async fn heal(lake: &Lake, how: Publish, tables: impl IntoIterator<Item = &str>) -> Result<()> {
-    for table in tables {
-        let Some(manifest) = lake::newest(lake, table).await? else { continue };
+pub async fn heal(lake: &Lake, how: Publish, chains: &[Chain]) -> Result<()> {
+    for chain in chains {
+        let Some(manifest) = chain.newest(lake).await? else { continue };
         lake::check_objects(lake, &manifest).await?;
         if how == Publish::Parquet {
             parquet::heal(lake, &manifest).await?;

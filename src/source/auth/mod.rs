@@ -34,6 +34,15 @@ pub(super) struct Grant<'a> {
 }
 
 impl Auth {
+    /// Tenant, and user name or application id: nothing secret.
+    #[must_use]
+    pub fn identity(&self) -> (&str, &str) {
+        match self {
+            Auth::UsernamePassword { tenant, username, .. } => (tenant, username),
+            Auth::ClientSecret { tenant, client_id, .. } => (tenant, client_id),
+        }
+    }
+
     pub(super) fn grant<'a>(&'a self, options: &'a Options) -> Grant<'a> {
         match self {
             Auth::UsernamePassword { tenant, client_id, username, password } => {

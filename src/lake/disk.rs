@@ -1,0 +1,243 @@
+//! Local disk, made durable and atomic: what an object store promises by itself.
+//!
+//! A file is whole when its name appears. What must not be lost is synced with its folders before a call returns;
+//! object_store's own file system syncs nothing.
+
+use std::fs;
+use std::io::{ErrorKind as Io, Write as _};
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::path::Path;
+use url::Url;
+
+use super::ROOT;
+use super::meter::{Meter, Op};
+use super::store::Created;
+use crate::error::{Error, Kind, Result};
+
+/// The folder of a lake on local disk.
+#[derive(Clone)]
+pub(super) struct Disk {
+    root: PathBuf,
+    // As the user wrote it, for messages.
+    shown: String,
+    meter: Arc<Meter>,
+}
+
+/// Folder for files being written, inside the lake.
+const SPOOL: &str = "tmp";
+
+/// A run ends after a day at the latest; what a killed one left behind may go after twice that.
+const SPOOL_KEPT: Duration = Duration::from_secs(48 * 3600);
+
+impl Disk {
+    pub fn new(root: PathBuf, shown: &str, meter: Arc<Meter>) -> Self {
+        Disk { root, shown: shown.to_owned(), meter }
+    }
+
+    pub fn root(&self) -> &FsPath {
+        &self.root
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path.as_ref())
+    }
+
+    fn failed(&self, path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<'_> {
+        let path = path.clone();
+        move |cause| not_writable(&self.shown, cause).with("file", path)
+    }
+
+    /// A fresh folder inside the lake, so that a finished file becomes an object without a second copy.
+    pub fn spool_dir(&self) -> Result<tempfile::TempDir> {
+        let parent = self.root.join(ROOT).join(SPOOL);
+        let made = fs::create_dir_all(&parent).and_then(|()| tempfile::tempdir_in(parent));
+        made.map_err(|cause| not_writable(&self.shown, cause))
+    }
+
+    /// Writes a file that must not exist yet, durably.
+    pub fn create(&self, path: &Path, bytes: &[u8]) -> Result<Created> {
+        self.meter.begin(Op::Put);
+        let target = self.at(path);
+        let created = write_beside(&target, bytes, true).and_then(|file| {
+            self.meter.point();
+            match file.persist_noclobber(&target) {
+                Ok(_) => Ok(Created::New),
+                Err(refused) if refused.error.kind() == Io::AlreadyExists => Ok(Created::Exists),
+                Err(refused) => Err(refused.error),
+            }
+        });
+        let created = created.map_err(self.failed(path))?;
+        self.sync(path)?;
+        Ok(created)
+    }
+
+    /// Writes or replaces a file; a loss of power may lose it.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.meter.begin(Op::Put);
+        let target = self.at(path);
+        let placed = write_beside(&target, bytes, false).and_then(|file| {
+            self.meter.point();
+            file.persist(&target).map_err(|refused| refused.error)
+        });
+        placed.map(drop).map_err(self.failed(path))
+    }
+
+    /// Links a finished file into the lake, durably; one that stands there already is left as it is.
+    pub fn put_file(&self, file: &FsPath, path: &Path) -> Result<()> {
+        self.meter.begin(Op::Put);
+        let target = self.at(path);
+        match link_or_copy(file, &target) {
+            // Somebody else put the same content meanwhile.
+            Err(cause) if cause.kind() == Io::AlreadyExists => {}
+            Err(cause) => return Err(self.failed(path)(cause)),
+            // Published files are links to it: nobody is to write into it by accident.
+            Ok(()) => set_read_only(&target).map_err(self.failed(path))?,
+        }
+        self.meter.point();
+        self.sync(path)
+    }
+
+    /// Puts an object in place of a published file in one step.
+    pub fn install(&self, object: &Path, published: &Path) -> Result<()> {
+        self.meter.begin(Op::Put);
+        let target = self.at(published);
+        // A hidden name beside the target: no reader's glob takes it, and a rename inside one folder is atomic.
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let staged = target.with_file_name(format!(".{name}.{}.new", uuid::Uuid::new_v4().simple()));
+        let placed = link_or_copy(&self.at(object), &staged)
+            .and_then(|()| {
+                self.meter.point();
+                fs::rename(&staged, &target)
+            })
+            // Renaming onto another link of the same file does nothing and leaves the staged name behind.
+            .and_then(|()| remove_if_there(&staged));
+        placed.map_err(self.failed(published))?;
+        self.sync(published)
+    }
+
+    /// Whether a published file is a link to the object; true where the file system has no links.
+    #[cfg(unix)]
+    pub fn shows(&self, object: &Path, published: &Path) -> Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let found = |path: &Path| fs::metadata(self.at(path)).map_err(self.failed(path));
+        let (object, published) = (found(object)?, found(published)?);
+        // One link alone: the file system copies instead.
+        let linked = object.nlink() > 1 || published.nlink() > 1;
+        Ok(!linked || (object.ino() == published.ino() && object.dev() == published.dev()))
+    }
+
+    #[cfg(not(unix))]
+    pub fn shows(&self, _object: &Path, _published: &Path) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Drops the folders above a removed file that are empty now.
+    pub fn drop_empty_folders(&self, removed: &Path) {
+        let removed = self.at(removed);
+        for parent in removed.ancestors().skip(1).take_while(|parent| *parent != self.root) {
+            if fs::remove_dir(parent).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Syncs a file and the folders up to the lake's root.
+    fn sync(&self, path: &Path) -> Result<()> {
+        for place in self.at(path).ancestors().take_while(|place| place.starts_with(&self.root)) {
+            fs::File::open(place).and_then(|handle| handle.sync_all()).map_err(self.failed(path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The folder that a path or a `file://` URL names.
+pub(super) fn root_of(url: &str) -> Result<PathBuf> {
+    match Url::parse(url) {
+        Ok(parsed) if parsed.scheme() == "file" => parsed
+            .to_file_path()
+            .map_err(|()| Error::new(Kind::Config, "the file URL has no local path").with("lake", url)),
+        // One letter is a Windows drive, not a scheme.
+        Ok(parsed) if parsed.scheme().len() > 1 => {
+            Err(Error::new(Kind::Config, format!("storage '{}' is not in this release", parsed.scheme()))
+                .with("lake", crate::secret::redacted(&parsed))
+                .hint("use a local path or a file:// URL; cloud storage is planned, see the README"))
+        }
+        _ if url.is_empty() => Err(Error::new(Kind::Config, "the lake's path is empty")),
+        _ => Ok(PathBuf::from(url)),
+    }
+}
+
+/// Makes the folder of a lake, and removes what killed runs left in its spool.
+pub(super) fn make(root: &FsPath) -> std::io::Result<()> {
+    fs::create_dir_all(root)?;
+    // Best effort: a folder that cannot be removed does no harm.
+    for entry in fs::read_dir(root.join(ROOT).join(SPOOL)).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > SPOOL_KEPT) {
+            let _left = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// A hard link where the file system has them: no second copy of the bytes. Elsewhere a copy that appears whole.
+fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::hard_link(from, to) {
+        Err(cause) if !matches!(cause.kind(), Io::AlreadyExists | Io::NotFound | Io::StorageFull) => {
+            let part = to.with_extension("part");
+            fs::copy(from, &part)?;
+            fs::rename(&part, to)
+        }
+        linked => linked,
+    }
+}
+
+/// Writes a file under a hidden name in the folder of `target`; durable: with its bytes on the disk.
+fn write_beside(target: &FsPath, bytes: &[u8], durable: bool) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = target.parent().unwrap_or(target);
+    fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".new-");
+    // A temporary file is for its owner alone; the lake is for everybody whom the umask lets in.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    if durable {
+        file.as_file().sync_all()?;
+    }
+    Ok(file)
+}
+
+fn set_read_only(path: &FsPath) -> std::io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(path, permissions)
+}
+
+fn remove_if_there(path: &FsPath) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != Io::NotFound => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn not_writable(url: &str, cause: std::io::Error) -> Error {
+    let hint = match cause.kind() {
+        Io::StorageFull => "free some space on the disk and run the same command again",
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => {
+            "give the user that runs payoutlake write permission to the lake's folder, or choose another lake"
+        }
+        _ => "check that the lake's folder exists and is writable, then run the same command again",
+    };
+    Error::new(Kind::Destination, "the lake cannot be read or written")
+        .with("lake", url)
+        .hint(hint)
+        .caused_by(cause)
+}

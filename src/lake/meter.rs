@@ -1,0 +1,140 @@
+//! Storage operations, counted: what a cloud store bills, and what tests hold against a ceiling.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use crate::model::StorageOps;
+
+/// What an operation does to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    List,
+    Get,
+    Put,
+    Remove,
+}
+
+/// Counts the operations of one process on one lake.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    list: AtomicU64,
+    get: AtomicU64,
+    put: AtomicU64,
+    remove: AtomicU64,
+    points: AtomicU64,
+    /// Tests only: the process is killed where the count of points reaches this. 0: never.
+    kill_at: AtomicU64,
+}
+
+impl Meter {
+    /// Counts an operation that is about to begin.
+    pub(super) fn begin(&self, op: Op) {
+        let counter = match op {
+            Op::List => &self.list,
+            Op::Get => &self.get,
+            Op::Put => &self.put,
+            Op::Remove => &self.remove,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.point();
+    }
+
+    /// A place where a process may die: before each operation, and between the steps of one that is not atomic.
+    pub(super) fn point(&self) {
+        let reached = self.points.fetch_add(1, Ordering::Relaxed) + 1;
+        if reached == self.kill_at.load(Ordering::Relaxed) {
+            // As by `kill -9`: no destructor runs, nothing is flushed.
+            std::process::abort();
+        }
+    }
+
+    pub(super) fn kill_at(&self, point: u64) {
+        self.kill_at.store(point, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> StorageOps {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        StorageOps { list: of(&self.list), get: of(&self.get), put: of(&self.put), remove: of(&self.remove) }
+    }
+}
+
+/// An object store whose operations are counted: the query engine reads through it as well.
+#[derive(Debug)]
+pub(super) struct Metered {
+    pub store: Arc<dyn ObjectStore>,
+    pub meter: Arc<Meter>,
+}
+
+impl fmt::Display for Metered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.store.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Metered {
+    async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.meter.begin(Op::Put);
+        self.store.put_opts(to, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        to: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.meter.begin(Op::Put);
+        self.store.put_multipart_opts(to, options).await
+    }
+
+    async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
+        self.meter.begin(Op::Get);
+        self.store.get_opts(from, options).await
+    }
+
+    async fn get_ranges(&self, from: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.meter.begin(Op::Get);
+        self.store.get_ranges(from, ranges).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let meter = Arc::clone(&self.meter);
+        self.store.delete_stream(paths.inspect(move |_| meter.begin(Op::Remove)).boxed())
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.meter.begin(Op::List);
+        self.store.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.meter.begin(Op::List);
+        self.store.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.meter.begin(Op::List);
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.meter.begin(Op::Put);
+        self.store.copy_opts(from, to, options).await
+    }
+}

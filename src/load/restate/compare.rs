@@ -1,0 +1,486 @@
+//! Two versions of a table, compared by key.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::JoinType;
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::ExprFunctionExt;
+use datafusion::prelude::{DataFrame, ident};
+use futures::TryStreamExt;
+use jiff::Timestamp;
+
+use super::lines::{Line, Lines, micros};
+use crate::engine::{MergeParts, ParquetFiles, Place, failed};
+use crate::error::{Error, Kind, Result};
+use crate::lake::{Manifest, Partition, object_path};
+use crate::load::verify::file;
+use crate::load::{Context, Stager};
+use crate::model::{Currency, DEFAULT_PARTITION, MoneyColumn, Totals, format_money};
+
+const KEY: &str = "_pc_row_key";
+const HASH: &str = "_pc_row_hash";
+const EXTRACTED_AT: &str = "_pc_extracted_at";
+/// Numbers rows of one key: a key may stand twice.
+const PLACE: &str = "place";
+
+/// Lines that are held before they go to the stager.
+const BATCH: usize = 8192;
+
+/// Writes the lines of what `new` changed.
+///
+/// # Errors
+/// [`Kind::Contract`] when they do not add up, [`Kind::Destination`] when objects cannot be read.
+pub(super) async fn compare(
+    context: &Context<'_>,
+    old: Option<&Manifest>,
+    new: &Manifest,
+    out: &mut Stager<'_>,
+) -> Result<()> {
+    let pairs = changed(old, new);
+    let (loaded, pairs): (Vec<Pair<'_>>, Vec<Pair<'_>>) =
+        pairs.into_iter().partition(|pair| pair.old.is_none());
+    let mut lines = Lines::new(new, new.operation.cause.as_str());
+    for Pair { new: part, .. } in loaded {
+        if let Some(part) = part {
+            lines_of_first_load(part, &mut lines)?;
+        }
+    }
+    flush(&mut lines, out)?;
+    let Some(old) = old.filter(|_| !pairs.is_empty()) else { return Ok(()) };
+
+    let comparison = Comparison::new(old, new, &pairs)?;
+    let cause = if comparison.by_other_rules { "upgrade" } else { new.operation.cause.as_str() };
+    let expected = comparison.expected(&pairs);
+    let mut differences = Vec::new();
+    // Rows that are equal in all columns are told apart only where they must be: it costs a sort of everything.
+    for twins in [false, true] {
+        let spool = context.lake.spool_dir()?;
+        let spec = super::restatements_spec();
+        let author = crate::load::Author { run_id: new.run_id, request_id: None };
+        let mut trial = Stager::new(&spec, context.options, &new.account, &author, spool.path());
+        let mut lines = Lines::new(new, cause);
+        let found = comparison.write(context, &pairs, twins, &mut lines, &mut trial).await?;
+        differences = expected.differences(&found);
+        if differences.is_empty() {
+            return replay(context, trial, out).await;
+        }
+    }
+    Err(Error::new(Kind::Contract, "the restatements do not add up to the difference of two versions")
+        .with("hop", "restate")
+        .with("table", new.chain())
+        .with("version", new.version)
+        .with("differs", differences.join(", "))
+        .hint(
+            "the table itself is right and complete; please report this with the manifests of both versions",
+        ))
+}
+
+/// A partition before and after.
+struct Pair<'a> {
+    old: Option<&'a Partition>,
+    new: Option<&'a Partition>,
+}
+
+/// The partitions of which the rows changed.
+fn changed<'a>(old: Option<&'a Manifest>, new: &'a Manifest) -> Vec<Pair<'a>> {
+    let before = |key| old.and_then(|old| old.partition(key));
+    let after = new.partitions.iter().map(|part| Pair { old: before(&part.key), new: Some(part) });
+    let gone = old.into_iter().flat_map(|old| &old.partitions);
+    let gone = gone.filter(|part| new.partition(&part.key).is_none());
+    let all = after.chain(gone.map(|part| Pair { old: Some(part), new: None }));
+    let objects = |part: Option<&'a Partition>| part.map(|part| part.objects.as_slice()).unwrap_or_default();
+    all.filter(|pair| objects(pair.old) != objects(pair.new)).collect()
+}
+
+/// A month's first rows: sums instead of rows.
+fn lines_of_first_load(part: &Partition, lines: &mut Lines<'_>) -> Result<()> {
+    let base = Line {
+        change: "loaded",
+        period: period(&part.key.value),
+        new_extracted_at: micros(part.covered_at.max(part.merged_at)),
+        ..Line::default()
+    };
+    lines.push(&Line { rows: part.totals.rows as i64, ..base.clone() })?;
+    for ((column, currency), units) in &part.totals.sums {
+        let (field, currency) = (Some(column.as_str()), Some(currency.as_str()));
+        lines.push(&Line { field, currency, moved: Some(*units), ..base.clone() })?;
+    }
+    Ok(())
+}
+
+fn period(value: &str) -> Option<&str> {
+    (value != DEFAULT_PARTITION).then_some(value)
+}
+
+fn flush(lines: &mut Lines<'_>, out: &mut Stager<'_>) -> Result<()> {
+    if lines.len() == 0 {
+        return Ok(());
+    }
+    let key = lines.partition();
+    out.push(key, lines.take()?)
+}
+
+/// Hands on the lines of a comparison that adds up.
+async fn replay(context: &Context<'_>, trial: Stager<'_>, out: &mut Stager<'_>) -> Result<()> {
+    let spec = super::restatements_spec();
+    for part in trial.finish()?.parts {
+        let files = crate::load::guards::new_files(&[&part])?;
+        let table = crate::load::verify::table_of(&spec, Place::Local, files);
+        let rows = context.engine.session().read_table(Arc::new(table)).map_err(comparing)?;
+        let names = spec.schema.fields().iter().map(|field| ident(field.name()));
+        let rows = rows.select(names.collect::<Vec<_>>()).map_err(comparing)?;
+        let mut rows = MergeParts::stream(rows).await?;
+        while let Some(batch) = rows.try_next().await.map_err(comparing)? {
+            let batch = batch.with_schema(Arc::clone(&spec.schema)).map_err(malformed)?;
+            out.push(part.key.clone(), batch)?;
+        }
+    }
+    Ok(())
+}
+
+/// What two versions have in common.
+struct Comparison<'a> {
+    old: &'a Manifest,
+    new: &'a Manifest,
+    /// The shape in which both are read.
+    schema: Arc<arrow::datatypes::Schema>,
+    /// Business columns that both know.
+    columns: Vec<String>,
+    money: Vec<MoneyColumn>,
+    by_other_rules: bool,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(old: &'a Manifest, new: &'a Manifest, pairs: &[Pair<'_>]) -> Result<Self> {
+        let parts = || pairs.iter().flat_map(|pair| pair.old.into_iter().chain(pair.new));
+        let filled = || parts().filter(|part| !part.objects.is_empty());
+        let absent: BTreeSet<&str> = filled().flat_map(|part| &part.absent).map(String::as_str).collect();
+        let (before, after) = (old.schema.to_arrow()?, new.schema.to_arrow()?);
+        let columns: Vec<String> = (after.fields().iter())
+            .filter(|field| !field.name().starts_with("_pc_") && !absent.contains(field.name().as_str()))
+            .filter(|field| {
+                before.field_with_name(field.name()).is_ok_and(|o| o.data_type() == field.data_type())
+            })
+            .map(|field| field.name().clone())
+            .collect();
+        let money = after.fields().iter().filter(|field| columns.contains(field.name()));
+        let money = money.filter_map(|field| {
+            let currency = field.metadata().get(Currency::METADATA).map(|text| Currency::parse(text))?;
+            Some(MoneyColumn { name: field.name().clone(), currency })
+        });
+        // An amount of which one side does not know the currency cannot be compared.
+        let known = |money: &MoneyColumn| match &money.currency {
+            Currency::Column(name) => columns.contains(name),
+            Currency::Fixed(_) => true,
+        };
+        let money = money.filter(known).collect();
+        let wider = if before.fields().len() > after.fields().len() { before } else { after };
+        let rules: BTreeSet<u32> = filled().map(|part| part.rules).collect();
+        Ok(Comparison { old, new, schema: Arc::new(wider), columns, money, by_other_rules: rules.len() > 1 })
+    }
+
+    /// What the lines must add up to.
+    fn expected(&self, pairs: &[Pair<'_>]) -> Totals {
+        let mut totals = Totals::default();
+        pairs.iter().filter_map(|pair| pair.new).for_each(|part| totals.merge(&part.totals));
+        let mut before = Totals::default();
+        pairs.iter().filter_map(|pair| pair.old).for_each(|part| before.merge(&part.totals));
+        // As a signed number in the two's complement of u64: rows may become fewer.
+        totals.rows = totals.rows.wrapping_sub(before.rows);
+        for ((column, currency), units) in &before.sums {
+            totals.add(column, currency, -*units);
+        }
+        totals.sums.retain(|(column, _), _| self.money.iter().any(|money| money.name == *column));
+        totals
+    }
+
+    /// Writes the lines, and gives back what they add up to.
+    async fn write(
+        &self,
+        context: &Context<'_>,
+        pairs: &[Pair<'_>],
+        twins: bool,
+        lines: &mut Lines<'_>,
+        out: &mut Stager<'_>,
+    ) -> Result<Totals> {
+        let mut found = Totals::default();
+        let rows = self.plan(context, pairs, twins).map_err(comparing)?;
+        let mut rows = MergeParts::stream(rows).await?;
+        while let Some(batch) = rows.try_next().await.map_err(comparing)? {
+            let sides = [Side::new(self, &batch, "old")?, Side::new(self, &batch, "new")?];
+            for row in 0..batch.num_rows() {
+                self.row(&sides, row, lines, &mut found)?;
+                if lines.len() >= BATCH {
+                    flush(lines, out)?;
+                }
+            }
+        }
+        flush(lines, out)?;
+        Ok(found)
+    }
+
+    /// Rows that are not the same on both sides, old and new of one key side by side.
+    fn plan(
+        &self,
+        context: &Context<'_>,
+        pairs: &[Pair<'_>],
+        twins: bool,
+    ) -> datafusion::common::Result<DataFrame> {
+        let old = self.read(context, self.old, pairs.iter().filter_map(|pair| pair.old))?;
+        let new = self.read(context, self.new, pairs.iter().filter_map(|pair| pair.new))?;
+        let number = |rows: DataFrame, by: &str| {
+            let place =
+                row_number().partition_by(vec![ident(by)]).order_by(vec![ident(HASH).sort(true, true)]);
+            rows.with_column(PLACE, place.build()?)
+        };
+        let (old, new) = if twins { (number(old, HASH)?, number(new, HASH)?) } else { (old, new) };
+        let alone = |rows: &DataFrame, other: &DataFrame| {
+            let mut by = vec![HASH];
+            by.extend(twins.then_some(PLACE));
+            let others: Vec<String> = by.iter().map(|name| format!("other {name}")).collect();
+            let keys = by.iter().zip(&others).map(|(name, other)| ident(*name).alias(other));
+            let keys = other.clone().select(keys.collect::<Vec<_>>())?;
+            let others: Vec<&str> = others.iter().map(String::as_str).collect();
+            keys.join(rows.clone(), JoinType::RightAnti, &others, &by, None)
+        };
+        let side = |rows: DataFrame, side: &str| {
+            let names = rows.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            let renamed = names.iter().map(|name| ident(name).alias(format!("{side} {name}")));
+            rows.select(renamed.collect::<Vec<_>>())
+        };
+        let gone = side(number(alone(&old, &new)?, KEY)?, "old")?;
+        let come = side(number(alone(&new, &old)?, KEY)?, "new")?;
+        let by = |side: &str| [format!("{side} {KEY}"), format!("{side} {PLACE}")];
+        let (left, right) = (by("old"), by("new"));
+        let left: Vec<&str> = left.iter().map(String::as_str).collect();
+        let right: Vec<&str> = right.iter().map(String::as_str).collect();
+        gone.join(come, JoinType::Full, &left, &right, None)
+    }
+
+    fn read<'p>(
+        &self,
+        context: &Context<'_>,
+        manifest: &Manifest,
+        parts: impl Iterator<Item = &'p Partition>,
+    ) -> datafusion::common::Result<DataFrame> {
+        let chain = manifest.chain();
+        let files = parts.flat_map(|part| {
+            let path = |name: &str| object_path(&chain, name);
+            part.objects
+                .iter()
+                .map(move |o| file(&part.key, path(&o.name), o.bytes, o.rows))
+                .collect::<Vec<_>>()
+        });
+        let columns = &manifest.partition_columns;
+        let table = ParquetFiles::new(Place::Lake, Arc::clone(&self.schema), columns, files.collect());
+        let ours = [KEY, HASH, EXTRACTED_AT, columns[1].as_str()];
+        let names = self.columns.iter().map(String::as_str).chain(ours).map(ident);
+        context.engine.session().read_table(Arc::new(table))?.select(names.collect::<Vec<_>>())
+    }
+
+    /// The lines of one key.
+    fn row(
+        &self,
+        sides: &[Side<'_>; 2],
+        row: usize,
+        lines: &mut Lines<'_>,
+        found: &mut Totals,
+    ) -> Result<()> {
+        let [old, new] = sides;
+        let (before, after) = (old.is_there(row), new.is_there(row));
+        let shown = if after { new } else { old };
+        let base = Line {
+            change: if !before {
+                "added"
+            } else if after {
+                "changed"
+            } else {
+                "removed"
+            },
+            row_key: Some(shown.keys.value(row)),
+            period: (!shown.periods.is_null(row)).then(|| shown.periods.value(row)),
+            old_extracted_at: old.extracted_at(row),
+            new_extracted_at: new.extracted_at(row),
+            ..Line::default()
+        };
+        if before != after {
+            let rows = if after { 1 } else { -1 };
+            found.rows = found.rows.wrapping_add_signed(rows);
+            lines.push(&Line { rows, ..base.clone() })?;
+        } else {
+            self.fields(sides, row, &base, lines)?;
+        }
+        self.money(sides, row, &base, lines, found)
+    }
+
+    /// One line for each field that changed, money apart.
+    fn fields(
+        &self,
+        [old, new]: &[Side<'_>; 2],
+        row: usize,
+        base: &Line<'_>,
+        lines: &mut Lines<'_>,
+    ) -> Result<()> {
+        for (index, name) in self.columns.iter().enumerate() {
+            if self.money.iter().any(|money| money.name == *name) {
+                continue;
+            }
+            let (before, after) = (old.text(index, row)?, new.text(index, row)?);
+            if before != after {
+                let field = Some(name.as_str());
+                lines.push(&Line { field, old_value: before, new_value: after, ..base.clone() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What moved in each money column. An amount that changes its currency leaves the one and enters the other.
+    fn money(
+        &self,
+        [old, new]: &[Side<'_>; 2],
+        row: usize,
+        base: &Line<'_>,
+        lines: &mut Lines<'_>,
+        found: &mut Totals,
+    ) -> Result<()> {
+        for money in &self.money {
+            let before = old.amount(self, money, row)?;
+            let after = new.amount(self, money, row)?;
+            if before == after {
+                continue;
+            }
+            let field = Some(money.name.as_str());
+            let mut push = |before: Option<i128>, after: Option<i128>, currency: &str| {
+                let moved = after.unwrap_or(0) - before.unwrap_or(0);
+                if moved == 0 && base.rows_moved() {
+                    // A row comes or goes with nothing in this column.
+                    return Ok(());
+                }
+                found.add(&money.name, currency, moved);
+                let (old_value, new_value) = (before.map(format_money), after.map(format_money));
+                let (currency, moved) = (Some(currency), Some(moved));
+                lines.push(&Line { field, old_value, new_value, currency, moved, ..base.clone() })
+            };
+            match (&before, &after) {
+                (Some((before, from)), Some((after, to))) if from == to => {
+                    push(Some(*before), Some(*after), from)?;
+                }
+                _ => {
+                    if let Some((units, currency)) = &before {
+                        push(Some(*units), None, currency)?;
+                    }
+                    if let Some((units, currency)) = &after {
+                        push(None, Some(*units), currency)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One side of a batch of pairs.
+struct Side<'a> {
+    columns: Vec<&'a ArrayRef>,
+    texts: Vec<ArrayFormatter<'a>>,
+    keys: &'a StringArray,
+    periods: &'a StringArray,
+    extracted_at: &'a ArrayRef,
+}
+
+/// Values as text; a NULL is asked for before.
+const FORMAT: FormatOptions<'static> = FormatOptions::new();
+
+impl<'a> Side<'a> {
+    fn new(comparison: &Comparison<'_>, batch: &'a RecordBatch, side: &str) -> Result<Self> {
+        let column = |name: &str| {
+            batch.column_by_name(&format!("{side} {name}")).ok_or_else(|| {
+                Error::new(Kind::Bug, "a compared column is missing from the rows").with("column", name)
+            })
+        };
+        let text = |name: &str| {
+            column(name)?
+                .as_string_opt::<i32>()
+                .ok_or_else(|| Error::new(Kind::Bug, "a compared column is no text").with("column", name))
+        };
+        let columns =
+            comparison.columns.iter().map(|name| column(name)).collect::<Result<Vec<&'a ArrayRef>>>()?;
+        // Copied: what is borrowed is the batch.
+        let texts = columns.iter().copied();
+        let texts = texts.map(|column: &'a ArrayRef| ArrayFormatter::try_new(column.as_ref(), &FORMAT));
+        let texts: std::result::Result<Vec<_>, _> = texts.collect();
+        Ok(Side {
+            texts: texts.map_err(malformed)?,
+            columns,
+            keys: text(KEY)?,
+            periods: text(&comparison.new.partition_columns[1])?,
+            extracted_at: column(EXTRACTED_AT)?,
+        })
+    }
+
+    fn is_there(&self, row: usize) -> bool {
+        !self.keys.is_null(row)
+    }
+
+    fn extracted_at(&self, row: usize) -> Option<i64> {
+        let times = self.extracted_at.as_primitive_opt::<TimestampMicrosecondType>()?;
+        (!times.is_null(row)).then(|| times.value(row))
+    }
+
+    fn text(&self, column: usize, row: usize) -> Result<Option<String>> {
+        let values = self.columns[column];
+        if values.is_null(row) {
+            return Ok(None);
+        }
+        let text = match values.data_type() {
+            DataType::Decimal128(..) => {
+                let text = self.texts[column].value(row).to_string();
+                match text.contains('.') {
+                    true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+                    false => text,
+                }
+            }
+            DataType::Timestamp(..) => {
+                let micros = values.as_primitive::<TimestampMicrosecondType>().value(row);
+                Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |at| at.to_string())
+            }
+            _ => self.texts[column].value(row).to_string(),
+        };
+        Ok(Some(text))
+    }
+
+    /// An amount and its currency as the control totals name it; `None` where the totals count nothing.
+    fn amount(
+        &self,
+        comparison: &Comparison<'_>,
+        money: &MoneyColumn,
+        row: usize,
+    ) -> Result<Option<(i128, String)>> {
+        let index = |name: &str| comparison.columns.iter().position(|column| column == name);
+        let Some(amounts) = index(&money.name).map(|index| self.columns[index]) else { return Ok(None) };
+        if !self.is_there(row) || amounts.is_null(row) {
+            return Ok(None);
+        }
+        let units = amounts.as_primitive::<Decimal128Type>().value(row);
+        let currency = match &money.currency {
+            Currency::Fixed(currency) => currency.clone(),
+            Currency::Column(name) => match index(name) {
+                Some(index) => self.text(index, row)?.unwrap_or_default().trim().to_ascii_uppercase(),
+                None => String::new(),
+            },
+        };
+        Ok(Some((units, currency)))
+    }
+}
+
+fn comparing(cause: datafusion::error::DataFusionError) -> Error {
+    failed(cause, "two versions could not be compared")
+}
+
+fn malformed(cause: arrow::error::ArrowError) -> Error {
+    Error::new(Kind::Bug, "two versions could not be compared").caused_by(cause)
+}

@@ -1,0 +1,74 @@
+//! Restatements: what changed between two versions of a table, row by row and to the cent.
+//!
+//! They are derived from the history: version N compared with version N - 1. So they cannot miss a commit, however the
+//! process that made it ended; whoever comes next goes on where the last one stopped.
+//!
+//! ```text
+//! sum(rows)  of all lines of a version = rows of the table after it - rows before it
+//! sum(moved) by field and currency     = sum of the money column after it - sum before it
+//! ```
+
+mod compare;
+mod lines;
+
+pub use lines::{RESTATEMENTS, restatements_spec};
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Author, Change, Context, Coverage, Loaded, Stager, load};
+use crate::error::{Error, Kind, Result};
+use crate::lake::{Cause, Chain, Manifest, Operation};
+use crate::model::RunId;
+
+/// Brings the restatements of a table up to its newest version, and gives back how many lines that took.
+///
+/// # Errors
+/// [`Kind::Contract`] when the lines do not add up to the difference of the versions, [`Kind::Destination`].
+pub async fn follow(context: &Context<'_>, newest: &Manifest, run_id: RunId, now: Timestamp) -> Result<u64> {
+    let chain = newest.chain();
+    let mine = Chain::new(RESTATEMENTS, &chain.account);
+    let known = mine.newest(context.lake).await?;
+    let known = known.and_then(|manifest| manifest.follows.get(&chain.table).copied()).unwrap_or(0);
+    if newest.rewritten_in <= known {
+        return Ok(0);
+    }
+    let spec = restatements_spec();
+    let spool = context.lake.spool_dir()?;
+    let author = Author { run_id, request_id: None };
+    let mut stager = Stager::new(&spec, context.options, &chain.account, &author, spool.path());
+    let mut old = chain.read(context.lake, known).await?;
+    for version in known + 1..=newest.version {
+        // Retention removes old versions only after they were compared; what is gone all the same is stepped over.
+        let Some(new) = chain.read(context.lake, version).await? else { continue };
+        if new.rewritten_in > old.as_ref().map_or(0, |old| old.version) {
+            compare::compare(context, old.as_ref(), &new, &mut stager).await?;
+        }
+        old = Some(new);
+    }
+    let staged = stager.finish()?;
+    let change = Change {
+        spec: &spec,
+        account: &chain.account,
+        coverage: Coverage::Append { follows: BTreeMap::from([(chain.table.clone(), newest.version)]) },
+        extracted_at: Some(newest.committed_at),
+        staged: &staged,
+        absent: &[],
+        guards: None,
+        operation: Operation {
+            cause: Cause::Derived,
+            what: format!("{} up to version {}", chain.table, newest.version),
+            window: None,
+            request_id: None,
+            blob: None,
+        },
+        run_id,
+        now,
+    };
+    match load(context, &change).await? {
+        Loaded::Applied(applied) if applied.overtaken => Ok(0),
+        Loaded::Applied(_) => Ok(staged.totals().rows),
+        Loaded::Held(_) => Err(Error::new(Kind::Bug, "restatements were held by a guard")),
+    }
+}

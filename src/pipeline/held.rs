@@ -1,0 +1,158 @@
+//! Windows that a guard holds: kept with their blob, and loaded or dropped on a person's word.
+
+use super::ingest::keep_raw;
+use super::receipt::Outcomes;
+use super::settle::{Source, commit_source};
+use super::{Settings, Tools, finish, look_after};
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Level, Observer, Step};
+use crate::lake::{Held, HeldExport, Lake, Resolution, raw_path};
+use crate::model::{Difference, Receipt, WindowReceipt};
+use crate::schema::Registry;
+
+/// Keeps an export that a guard refuses, and gives back the error that tells of it.
+///
+/// # Errors
+/// [`Kind::Destination`] when it cannot be kept.
+pub(super) async fn hold(
+    tools: &Tools<'_>,
+    source: &Source,
+    differences: Vec<Difference>,
+    receipt: &mut WindowReceipt,
+) -> Result<Error> {
+    let Tools { settings, lake, .. } = *tools;
+    let blob = keep_raw(lake, &source.file, true, receipt).await?;
+    let reason = match differences.as_slice() {
+        [first] => first.to_string(),
+        [first, rest @ ..] => format!("{first}; and {} more", rest.len()),
+        [] => "a guard refuses it".to_owned(),
+    };
+    let export = HeldExport {
+        dataset: source.dataset.name.clone(),
+        account: settings.account.clone(),
+        window: source.window,
+        whole: source.whole,
+        name: source.name.clone(),
+        request_id: source.request_id.clone(),
+        blob,
+        blob_bytes: receipt.blob_bytes,
+        extracted_at: source.extracted_at,
+    };
+    let held = Held::new(export, reason.clone(), differences.clone(), settings.run_id, (settings.clock)());
+    held.record(lake).await?;
+    // What was held of the same months before is older news.
+    overtake(tools, source, Some(&held.id)).await?;
+    receipt.held_id = Some(held.id.clone());
+    receipt.differences = differences;
+    Ok(Error::new(Kind::Contract, format!("held back: {reason}"))
+        .with("export", &source.scope)
+        .with("file", &source.name)
+        .with("held as", &held.id)
+        .hint(format!(
+            "the lake was left as it is for these months, and the file is kept: look at it with `payoutlake lake held \
+             --lake {lake}`, then `--accept {id}` or `--reject {id}`",
+            lake = lake.shown(),
+            id = held.id
+        )))
+}
+
+/// Takes off the list what this export makes pointless, other than itself.
+pub(super) async fn overtake(tools: &Tools<'_>, source: &Source, but: Option<&str>) -> Result<()> {
+    let Tools { settings, lake, .. } = *tools;
+    if !source.whole {
+        return Ok(());
+    }
+    let (dataset, account) = (&source.dataset.name, &settings.account);
+    for held in Held::all(lake).await? {
+        let overtaken = held.is_overtaken_by(dataset, account, source.window, source.extracted_at);
+        if overtaken && Some(held.id.as_str()) != but {
+            held.resolve(lake, Resolution::Overtaken, settings.run_id, (settings.clock)()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What waits for a decision, oldest first.
+///
+/// # Errors
+/// [`Kind::Destination`].
+pub async fn list_held(lake: &Lake) -> Result<Vec<Held>> {
+    Held::all(lake).await
+}
+
+/// A person's word about a held window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Load it as it is.
+    Accept,
+    /// Forget it; the next run asks for a fresh export.
+    Reject,
+}
+
+/// Accepts or rejects a held window. Nothing is downloaded.
+///
+/// # Errors
+/// [`Kind::Usage`] when nothing of that id is held; what can happen to any window.
+pub async fn decide(
+    settings: Settings,
+    registry: &Registry,
+    id: &str,
+    decision: Decision,
+    observer: Observer,
+) -> Result<Receipt> {
+    let lake = settings.open_lake().await?;
+    let held = Held::find(&lake, id).await?;
+    let settings = Settings { account: held.export.account.clone(), ..settings };
+    let mut outcomes = Outcomes::new(&settings, std::iter::once(held.export.dataset.as_str()));
+    if decision == Decision::Reject {
+        held.resolve(&lake, Resolution::Rejected, settings.run_id, (settings.clock)()).await?;
+        observer.tell(Level::Info, &held.scope(), Step::Done, "rejected");
+        return finish(&lake, outcomes, &settings).await;
+    }
+    let engine = Engine::new(&settings.engine, lake.store().clone())?;
+    let tools = Tools { settings: &settings, lake: &lake, engine: &engine, observer: &observer };
+    look_after(&tools, &[held.export.dataset.as_str()]).await?;
+    let mut receipt = WindowReceipt::new(held.export.window);
+    match accept(&tools, registry, &held, &mut receipt).await {
+        Ok(written) => {
+            let late = written.applied.overtaken;
+            let resolution = if late { Resolution::Overtaken } else { Resolution::Accepted };
+            held.resolve(&lake, resolution, settings.run_id, (settings.clock)()).await?;
+            outcomes.add(held.export.dataset.as_str(), receipt, Some(written));
+        }
+        Err(error) => outcomes.add_failure(held.export.dataset.as_str(), receipt, error),
+    }
+    finish(&lake, outcomes, &settings).await
+}
+
+async fn accept(
+    tools: &Tools<'_>,
+    registry: &Registry,
+    held: &Held,
+    receipt: &mut WindowReceipt,
+) -> Result<super::receipt::Written> {
+    let export = &held.export;
+    let spool = tools.lake.spool_dir()?;
+    let file = spool.path().join("blob");
+    if !tools.lake.copy_to(&raw_path(&export.blob), &file).await? {
+        return Err(Error::new(Kind::Destination, "the bytes of the held window are gone")
+            .with("file", raw_path(&export.blob))
+            .hint("reject it, and run the pipeline again: it asks for a fresh export"));
+    }
+    receipt.request_id.clone_from(&export.request_id);
+    receipt.blob_sha256 = Some(export.blob.clone());
+    receipt.blob_bytes = export.blob_bytes;
+    let source = Source {
+        dataset: registry.dataset(export.dataset.as_str())?.clone(),
+        file,
+        name: export.name.clone(),
+        window: export.window,
+        whole: export.whole,
+        request_id: export.request_id.clone(),
+        extracted_at: export.extracted_at,
+        scope: held.scope(),
+        guarded: false,
+    };
+    commit_source(tools, source, receipt).await
+}
