@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Decimal128Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::world::{World, copy_tree};
@@ -103,8 +104,26 @@ fn data(seen: &Seen) -> Seen {
     kept.map(|(folder, found)| (folder.clone(), *found)).collect()
 }
 
-const SUMS: &str = "SELECT dataset, change, field, currency, sum(moved), sum(rows), count(*) FROM restatements \
-                    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4";
+/// What `restatements` adds up to, by dataset, change, field and currency: rows, money moved, lines.
+fn restated(lake: &Path) -> BTreeMap<[String; 4], (i64, i128, u64)> {
+    let mut sums = BTreeMap::new();
+    for (_, file) in published(&lake.join("restatements")) {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            let names = ["dataset", "change", "field", "currency"];
+            let texts = names.map(|name| batch.column_by_name(name).unwrap().as_string::<i32>());
+            let moved = batch.column_by_name("moved").unwrap().as_primitive::<Decimal128Type>();
+            let rows = batch.column_by_name("rows").unwrap().as_primitive::<Int64Type>();
+            for row in 0..batch.num_rows() {
+                let sum = sums.entry(texts.map(|text| text.value(row).to_owned())).or_insert((0, 0, 0));
+                let moved = if moved.is_null(row) { 0 } else { moved.value(row) };
+                *sum = (sum.0 + rows.value(row), sum.1 + moved, sum.2 + 1);
+            }
+        }
+    }
+    sums
+}
 
 /// Kills `run PIPELINE` at its k-th point on a copy of `base`, for every k, and runs it again.
 fn every_point(base: &World, pipeline: &str) {
@@ -115,7 +134,7 @@ fn every_point(base: &World, pipeline: &str) {
     let after = seen(&undisturbed.path("lake"));
     assert_eq!(after, committed(&undisturbed.path("lake")));
     assert_ne!(data(&before), data(&after));
-    let restated = undisturbed.sql("lake", SUMS);
+    let expected = restated(&undisturbed.path("lake"));
 
     let (next, last) = (AtomicU64::new(1), AtomicU64::new(u64::MAX));
     let failed: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -130,7 +149,7 @@ fn every_point(base: &World, pipeline: &str) {
                     let world = World::new();
                     copy_tree(&base.path(""), &world.path(""));
                     let outcome = std::panic::catch_unwind(|| {
-                        one_point(&world, pipeline, point, &before, &after, &restated)
+                        one_point(&world, pipeline, point, &before, &after, &expected)
                     });
                     match outcome {
                         Ok(true) => {}
@@ -156,7 +175,7 @@ fn one_point(
     point: u64,
     before: &Seen,
     after: &Seen,
-    restated: &[String],
+    expected: &BTreeMap<[String; 4], (i64, i128, u64)>,
 ) -> bool {
     let mut command = world.command(&["run", pipeline]);
     command.env("PAYOUTLAKE_KILL_AT", point.to_string());
@@ -177,13 +196,9 @@ fn one_point(
     }
     // The next command heals what a reader of the folders sees, whatever it is, and what is committed is whole.
     let committed_now = committed(&lake);
-    if !committed_now.is_empty() {
+    if !before.is_empty() && now != committed_now {
         world.ok(&["sql", "SELECT 1"]);
-        let first_publish = !lake.join("_payoutlake/published").exists();
-        assert!(first_publish || seen(&lake).len() >= now.len(), "point {point}");
-        if !before.is_empty() {
-            assert_eq!(seen(&lake), committed_now, "point {point}: sql has not healed the folders");
-        }
+        assert_eq!(seen(&lake), committed_now, "point {point}: sql has not healed the folders");
     }
 
     let done = world.run(&["run", pipeline]);
@@ -191,7 +206,7 @@ fn one_point(
     let found = seen(&lake);
     assert_eq!(data(&found), data(after), "after point {point}");
     assert_eq!(found, committed(&lake), "after point {point}");
-    assert_eq!(world.sql("lake", SUMS), restated, "after point {point}");
+    assert_eq!(restated(&lake), *expected, "after point {point}");
     true
 }
 
