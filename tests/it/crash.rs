@@ -13,9 +13,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::world::{World, copy_tree};
 
 /// Published partition -> rows and the sum of their hashes: what a reader of the folders sees.
-type Seen = BTreeMap<String, (u64, u128)>;
+pub type Seen = BTreeMap<String, (u64, u128)>;
 
-fn seen(lake: &Path) -> Seen {
+pub fn seen(lake: &Path) -> Seen {
     let mut seen = Seen::new();
     for table in ["transaction_history", "payments", "restatements", "quarantine"] {
         for (folder, file) in published(&lake.join(table)) {
@@ -60,7 +60,7 @@ fn digest(file: &Path) -> (u64, u128) {
 }
 
 /// The same from the newest manifests, which must name files that are there, whole.
-fn committed(lake: &Path) -> Seen {
+pub fn committed(lake: &Path) -> Seen {
     let inside = lake.join("_payoutlake");
     let mut seen = Seen::new();
     for table in entries(&inside.join("manifests")) {
@@ -105,7 +105,7 @@ fn data(seen: &Seen) -> Seen {
 }
 
 /// What `restatements` adds up to, by dataset, change, field and currency: rows, money moved, lines.
-fn restated(lake: &Path) -> BTreeMap<[String; 4], (i64, i128, u64)> {
+pub fn restated(lake: &Path) -> BTreeMap<[String; 4], (i64, i128, u64)> {
     let mut sums = BTreeMap::new();
     for (_, file) in published(&lake.join("restatements")) {
         let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();

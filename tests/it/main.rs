@@ -8,6 +8,11 @@
 //! | `e2e` | the binary against the sandbox: run, run again, interrupt, SQL, ingest, exit codes |
 //! | `faults` | what the service can do wrong, and the exit code and message of each |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
+//! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
+//! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
+//! | `operations` | what a run asks of the storage stays the same after a thousand commits |
+//! | `restatements` | what is told to have changed, what is not, and what holds a window |
+//! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
 //! | `golden` | help and errors, word for word |
 
@@ -15,6 +20,8 @@
 
 mod architecture;
 mod balance;
+mod compatibility;
+mod concurrency;
 mod crash;
 mod e2e;
 mod faults;
@@ -22,4 +29,6 @@ mod files;
 mod golden;
 mod history;
 mod one_row;
+mod operations;
+mod restatements;
 mod world;
