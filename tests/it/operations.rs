@@ -73,6 +73,8 @@ async fn a_run_asks_the_same_of_the_storage_after_a_thousand_commits() {
         let mut state = ledger.begin(ExportId(Uuid::now_v7()), planned, now).await.unwrap();
         ledger.append(&mut state, LedgerEvent::Failed { reason: "gone".to_owned() }, now).await.unwrap();
     }
+    // These commits were not published: the first run makes up for that.
+    world.ok(&["run", "pipeline.toml"]);
     world.ok(&["run", "pipeline.toml"]);
     assert_eq!(operations(&world), quiet, "the cost of a run grows with the history");
 }
