@@ -9,6 +9,7 @@
 //! | `faults` | what the service can do wrong, and the exit code and message of each |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `golden` | help and errors, word for word |
+//! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -19,4 +20,5 @@ mod faults;
 mod files;
 mod golden;
 mod one_row;
+mod oracle;
 mod world;
