@@ -170,16 +170,17 @@ def content(rows):
     return Counter(tuple(sorted(row["cells"].items())) for row in rows)
 
 
-def settled(table, rows, covered, pulled_at=None):
+def settled(table, rows, covered, rises, pulled_at=None):
     """The table after a change that leaves `rows` and covers months anew.
 
-    Rule "the same rows": a month that holds the same business cells as before is not rewritten, so its rows keep their `at`.
+    Rule "the same rows": a month that holds the same business cells as before is not rewritten, so its rows keep their `at`;
+    save where `rises(month)` says that a row which is only newer now must say so.
     """
     before, after = rows_by_month(table["rows"]), rows_by_month(rows)
     kept = []
     for month, new in after.items():
         old = before.get(month, [])
-        kept.extend(old if content(old) == content(new) else new)
+        kept.extend(old if content(old) == content(new) and not rises(month) else new)
     return {
         "dataset": table["dataset"],
         "rows": kept,
@@ -189,89 +190,87 @@ def settled(table, rows, covered, pulled_at=None):
     }
 
 
+def everywhere(month):
+    return True
+
+
 # --- The rules -------------------------------------------------------------------------------------------------------------
 
 
-def merge_by_key(table, new, old_wins, too_late):
-    """The rows after `new` was merged by key.
+def merge_by_key(standing, new, wins):
+    """The rows after `new` was merged by key into the rows that stand.
 
-    A new row is dropped when it is `too_late` for its month, or when some old row of its key, in any month, wins. All other new
-    rows are added, also several of one key. The old rows of a key go when a new row of that key was added, unless they win.
+    A new row is dropped when some standing row of its key, in any month, wins. All other new rows are added, also several of
+    one key. The standing rows of a key go when a new row of that key was added, unless they win.
     """
-    winners = {row["key"] for row in table["rows"] if old_wins(row)}
-    added = [row for row in new if not too_late(row) and row["key"] not in winners]
+    winners = {row["key"] for row in standing if wins(row)}
+    added = [row for row in new if row["key"] not in winners]
     keys = {row["key"] for row in added}
-    return [row for row in table["rows"] if row["key"] not in keys or old_wins(row)] + added
+    return [row for row in standing if row["key"] not in keys or wins(row)] + added
 
 
-def merged_at(table, new, at):
-    """The rows after `new`, extracted at `at`, was merged by key: the newer extraction wins.
-
-    A month of earnings that was covered later than `at` takes no row: that export would have had it. Payments take it: what
-    covers them does not say that other payments do not exist.
-    """
-    covered_drops = table["dataset"] == "transaction_history"
-    return merge_by_key(
-        table,
-        new,
-        old_wins=lambda row: later(effective(table, row), at),
-        too_late=lambda row: covered_drops and later(table["covered"].get(row["month"]), at),
-    )
+def is_too_late(table, row, at):
+    """Whether the row's month was covered later than `at`: that export would have had the row."""
+    return later(table["covered"].get(row["month"]), at)
 
 
 def by_merge(table, new, at):
-    """MERGE: some rows as they were at `at`. Removes nothing, covers nothing."""
-    return settled(table, merged_at(table, new, at), covered={})
+    """MERGE: some rows as they were at `at`. Removes nothing, covers nothing.
+
+    A month of earnings that was covered later takes no row. Payments take it: what covers them does not say that other
+    payments do not exist. But what was pending before the newest pull is known better by now.
+    """
+    if not DATASETS[table["dataset"]]["pending"]:
+        new = [row for row in new if not is_too_late(table, row, at)]
+    elif later(table["pulled_at"], at):
+        new = [row for row in new if not is_pending(table["dataset"], row["cells"])]
+    rows = merge_by_key(table["rows"], new, wins=lambda row: later(effective(table, row), at))
+    return settled(table, rows, covered={}, rises=everywhere)
 
 
 def by_file(table, new):
     """FILE: rows of an unknown time. An old row wins as soon as its effective time is known; a covered month takes rows."""
-    rows = merge_by_key(
-        table,
-        new,
-        old_wins=lambda row: effective(table, row) is not None,
-        too_late=lambda row: False,
-    )
-    return settled(table, rows, covered={})
+    rows = merge_by_key(table["rows"], new, wins=lambda row: effective(table, row) is not None)
+    return settled(table, rows, covered={}, rises=everywhere)
 
 
 def by_window(table, new, first, last, at):
-    """WINDOW: the whole truth about the months `first` to `last` at `at`; rows of other months are merged."""
+    """WINDOW: the whole truth about the months `first` to `last` at `at`; rows of other months are merged.
+
+    A month that was covered later is left alone. In the others every row goes, save those that were merged later than `at`.
+    A month of which the lake holds just the file's rows is left as it is. The file's rows of the others, and those outside
+    the window, are merged by key with all rows that stand, wherever: a row that moved stands in one month only.
+    """
     inside = set(months_between(first, last))
-    replaced = {month for month in inside if not later(table["covered"].get(month), at)}
-    outside = [row for row in new if row["month"] not in inside]
-    # The rows of other months are merged first; what they leave in the months of the window is put aside.
-    rows = [row for row in merged_at(table, outside, at) if row["month"] not in replaced]
-    for month in replaced:
-        rows.extend(month_replaced(table, new, month, at))
-    return settled(table, rows, covered={month: at for month in replaced})
-
-
-def month_replaced(table, new, month, at):
-    """The rows of one month of a window: those of the file, save where a row was merged into the month later than `at`."""
-    stays = [row for row in table["rows"] if row["month"] == month and later(row["at"], at)]
-    keys = {row["key"] for row in stays}
-    return stays + [row for row in new if row["month"] == month and row["key"] not in keys]
+    taken = {month for month in inside if not later(table["covered"].get(month), at)}
+    before, told = rows_by_month(table["rows"]), rows_by_month(new)
+    same = {month for month in taken if content(before.get(month, [])) == content(told.get(month, []))}
+    standing = [row for row in table["rows"] if row["month"] not in taken or later(row["at"], at)]
+    new = [row for row in new if row["month"] not in same and not is_too_late(table, row, at)]
+    rows = merge_by_key(standing, new, wins=lambda row: later(effective(table, row), at))
+    rows = [row for row in rows if row["month"] not in same] + [row for row in table["rows"] if row["month"] in same]
+    covered = {month: at for month in taken}
+    return settled(table, rows, covered, rises=lambda month: month not in inside)
 
 
 def by_pull(table, new, at):
     """PULL: every payment that the service can reach at `at`.
 
-    The newest pull says which payments are pending. It removes no keyed row: older payments leave the service's reach and
-    stay in the lake. It covers what it reaches: the months from the first one of its rows on, as far as the lake has them,
-    and the rows without a date.
+    The newest pull says which payments are pending: the pending rows of the lake go, save those that were merged later; an
+    older pull says nothing about them. Keyed rows are merged and never removed: older payments leave the service's reach and
+    stay in the lake. A month of which the pull has every key is covered by it; in the others the rows that it has rise.
     """
+    dataset = table["dataset"]
     is_newest = not later(table["pulled_at"], at)
-    pending = [row for row in new if is_pending(table["dataset"], row["cells"])]
-    keyed = [row for row in new if not is_pending(table["dataset"], row["cells"])]
-    rows = merged_at(table, keyed, at)
-    if is_newest:
-        rows = [row for row in rows if not is_pending(table["dataset"], row["cells"])] + pending
-    months = table["months"] | {row["month"] for row in rows}
-    dated = [row["month"] for row in new if row["month"] is not None]
-    reached = [month for month in months if month is None or (dated and month >= min(dated))]
-    covered = {month: newest(at, table["covered"].get(month)) for month in reached}
-    return settled(table, rows, covered, pulled_at=at)
+    keys = {row["key"] for row in new}
+    incomplete = {row["month"] for row in table["rows"] if row["key"] not in keys}
+    goes = lambda row: is_newest and is_pending(dataset, row["cells"]) and not later(row["at"], at)
+    standing = [row for row in table["rows"] if not goes(row)]
+    new = [row for row in new if is_newest or not is_pending(dataset, row["cells"])]
+    rows = merge_by_key(standing, new, wins=lambda row: later(effective(table, row), at))
+    months = (table["months"] | {row["month"] for row in rows}) - incomplete
+    covered = {month: newest(at, table["covered"].get(month)) for month in months}
+    return settled(table, rows, covered, rises=lambda month: month in incomplete, pulled_at=at)
 
 
 def months_between(first, last):
@@ -288,7 +287,7 @@ def apply(table, change):
     if (at is None) != (kind == "file"):
         raise ValueError(f"{kind} with the time {at}")
     new = [row_of(change["dataset"], texts, at) for texts in change["rows"]]
-    if kind == "window":
+    if kind == "window" and not DATASETS[change["dataset"]]["pending"]:
         first, last = change["months"][0], change["months"][-1]
         return by_window(table, new, first, last, at)
     if kind == "merge":
