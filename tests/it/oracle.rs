@@ -20,6 +20,8 @@ use crate::world::World;
 /// Histories of one test; each is about three seconds of a debug build.
 const RUNS: u64 = 7;
 const STEPS: usize = 11;
+/// About as many storage operations has an ingest: it may be killed at each.
+const POINTS: usize = 140;
 /// A failing history is shortened for at most this long.
 const SHRINK_FOR: Duration = Duration::from_secs(180);
 
@@ -153,7 +155,7 @@ fn history(seed: u64) -> Vec<Step> {
         let before: Vec<usize> = (0..steps.len())
             .filter(|index| steps[*index].account == account && steps[*index].dataset.name == dataset.name)
             .collect();
-        let kill_at = dice.percent(25).then(|| 1 + dice.below(60) as u64);
+        let kill_at = dice.percent(25).then(|| 1 + dice.below(POINTS) as u64);
         if !before.is_empty() && dice.percent(10) {
             let again = &steps[dice.one(&before)];
             steps.push(Step { kill_at, ..again.clone() });
@@ -817,12 +819,73 @@ fn a_lake_holds_what_the_oracle_says() {
     assert!(killed > 0, "no step was killed: PAYOUTLAKE_KILL_AT is not heeded");
 }
 
+/// Cases that dice seldom throw, each in an account of its own.
+#[test]
+fn what_was_once_wrong_stays_right() {
+    let earning = |key: &str, status: &str, month: usize| {
+        let date = format!("{}-15T00:00:00Z", MONTHS[month]);
+        cells(&[
+            ("earning_id", key),
+            ("participant_id", "0042"),
+            ("program_name", "CSP"),
+            ("earning_type", "Rebate"),
+            ("earning_amount", "1.00"),
+            ("earning_amount_usd", "1.00"),
+            ("earning_date", &date),
+            ("payment_status", status),
+            ("transaction_currency", "EUR"),
+        ])
+    };
+    let step = |account, day: &str, window: Option<(usize, usize)>, rows: Vec<Cells>| Step {
+        kind: if window.is_some() { Kind::Window } else { Kind::Merge },
+        dataset: &EARNINGS,
+        account,
+        months: window.map_or((MONTHS[0], MONTHS[0]), |(first, last)| (MONTHS[first], MONTHS[last])),
+        at: Some(format!("2025-01-{day}T00:00:00Z")),
+        rows,
+        kill_at: None,
+    };
+    let [anvil, birch, cedar] = ACCOUNTS;
+    check(
+        "known cases",
+        vec![
+            // A row that was merged later stays in a month of which the window has no row.
+            step(anvil, "08", None, vec![earning("E-1", "SENT", 1)]),
+            step(anvil, "07", Some((1, 1)), vec![]),
+            // A row has moved into the window, and its old month gets another row by the same file.
+            step(anvil, "09", Some((0, 0)), vec![earning("E-1", "SENT", 0), earning("E-2", "SENT", 1)]),
+            // A row stands in a month of the window that is known better, or where it was merged later.
+            step(birch, "08", Some((1, 2)), vec![earning("E-1", "SENT", 1)]),
+            step(birch, "04", Some((0, 2)), vec![earning("E-1", "SENT", 0), earning("E-2", "SENT", 3)]),
+            step(birch, "07", None, vec![earning("E-3", "SENT", 0)]),
+            step(birch, "06", Some((0, 0)), vec![earning("E-3", "SENT", 3), earning("E-2", "SENT", 0)]),
+            // One of three rows of a key changes, and no sum.
+            step(
+                cedar,
+                "01",
+                None,
+                vec![earning("E-1", "SENT", 0), earning("E-1", "SENT", 0), earning("E-1", "UNPROCESSED", 0)],
+            ),
+            step(
+                cedar,
+                "02",
+                None,
+                vec![
+                    earning("E-1", "SENT", 0),
+                    earning("E-1", "UNPROCESSED", 0),
+                    earning("E-1", "UNPROCESSED", 0),
+                ],
+            ),
+        ],
+    );
+}
+
 /// Windows and merges of distinct times end in the same rows, however they arrive. Keys stay in their month here: what a
 /// newer export has removed from one month, an older one may still bring into another.
 #[test]
 fn windows_and_merges_end_alike_in_any_order() {
     let first = setting("PAYOUTLAKE_ORACLE_SEED", 1);
-    for seed in first..first + setting("PAYOUTLAKE_ORACLE_RUNS", 3) {
+    for seed in first..first + setting("PAYOUTLAKE_ORACLE_RUNS", 2) {
         let mut dice = Dice(seed);
         let changes: Vec<Step> =
             dice.shuffled(&TIMES)[..5].iter().map(|day| settled_change(&mut dice, day)).collect();
