@@ -588,7 +588,7 @@ fn sql(world: &World, query: &str) -> Result<Vec<Value>, String> {
 fn queried(world: &World, datasets: &[&Dataset]) -> Result<State, String> {
     let mut state = State::new();
     for dataset in datasets {
-        for found in sql(world, &format!("SELECT * FROM {}", dataset.name))? {
+        for found in sql(world, &format!("SELECT * FROM {} ORDER BY 1", dataset.name))? {
             let mut row = Row { month: text(&found[dataset.month]), cells: Cells::new(), at: None };
             for (column, value) in found.as_object().unwrap() {
                 if let Some(cell) = text(value).filter(|_| column != "account" && column != dataset.month) {
