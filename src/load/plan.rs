@@ -308,9 +308,10 @@ async fn replace_and_merge(
 }
 
 /// Whether the lake holds a newer whole export of the month: then this one comes too late. Of two exports that were
-/// finished at the same instant the one with the greater digest is kept, in whatever order they come.
+/// finished at the same instant the one with the greater digest is kept, in whatever order they come. A month into which
+/// other files were merged since tells nothing about the export that covers it.
 fn holds_newer(old: &Partition, extracted_at: Option<Timestamp>, part: &StagedPart) -> bool {
-    let tie = old.covered_at.is_some() && old.covered_at == extracted_at;
+    let tie = old.covered_at.is_some() && old.covered_at == extracted_at && old.blobs.len() <= 1;
     old.covered_at > extracted_at || (tie && old.digest > part.digest.to_hex())
 }
 
