@@ -18,6 +18,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
@@ -162,7 +163,14 @@ impl TableProvider for ParquetFiles {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let groups = self.selected(state, filters)?.into_iter().map(|file| self.to_partitioned(file));
+        let selected = self.selected(state, filters)?;
+        if selected.is_empty() {
+            // A scan of no file has no stream of rows at all, and a sort above it needs one.
+            let schema = self.schema();
+            let schema = projection.map_or(Ok(Arc::clone(&schema)), |p| schema.project(p).map(Arc::new))?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let groups = selected.into_iter().map(|file| self.to_partitioned(file));
         // One group of files for each thread, so that a query uses all cores.
         let groups = FileGroup::new(groups.collect()).split_files(state.config().target_partitions());
         let options = state.default_table_options().parquet;

@@ -281,7 +281,8 @@ fn keys(batch: &RecordBatch, spec: &TableSpec, account: &Account) -> Result<Vec<
     Ok((0..values.len()).map(key).collect())
 }
 
-fn in_partitions(column: &str, keys: &BTreeSet<&PartitionKey>) -> Expr {
+/// The condition on a row of these partitions.
+pub(super) fn in_partitions(column: &str, keys: &BTreeSet<&PartitionKey>) -> Expr {
     let values = keys.iter().filter(|key| key.value != DEFAULT_PARTITION).map(|key| lit(key.value.clone()));
     let named = col(column).in_list(values.collect(), false);
     if keys.iter().any(|key| key.value == DEFAULT_PARTITION) {

@@ -9,19 +9,19 @@
 //! A row is as new as its own extraction, or as the newest export that covers its month, whichever is later. In whatever
 //! order exports arrive, the table ends the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::prelude::{Expr, col};
 use jiff::Timestamp;
 
 use super::change::{Change, Context, Coverage};
 use super::guards::{Comparison, Findings};
-use super::merge::{self, Raise, Rule};
+use super::merge::{self, Merged, Raise, Rule};
 use super::{Digest, StagedPart};
 use crate::engine::newer_than;
 use crate::error::Result;
 use crate::lake::{Manifest, Object, Partition};
-use crate::model::{Hop, Month, PartitionKey, RunId, Totals, Window};
+use crate::model::{Hop, PartitionKey, RunId, Totals, Window};
 
 /// The table as it will be, and the files that it needs.
 #[derive(Default)]
@@ -57,18 +57,7 @@ pub(super) async fn plan(
     let old: Vec<&Partition> = there().collect();
     let all: Vec<&StagedPart> = change.staged.parts.iter().collect();
     match &change.coverage {
-        Coverage::Window(window) => {
-            let outside = replace_months(context, change, *window, &mut plan).await?;
-            if plan.found.differences.is_empty() {
-                // The months that are replaced have no part in a merge: their new rows are the whole truth.
-                let is_replaced = |p: &&&Partition| p.key.month().is_some_and(|month| window.contains(month));
-                let old: Vec<&Partition> = old.iter().filter(|p| !is_replaced(p)).copied().collect();
-                if !move_rows(context, change, *window, &outside, &old, &mut plan).await? {
-                    let rule = Rule { months_are_whole: true, ..Rule::default() };
-                    merge_into(context, change, &outside, &rule, &old, &mut plan).await?;
-                }
-            }
-        }
+        Coverage::Window(window) => replace_months(context, change, *window, &old, &mut plan).await?,
         Coverage::FullPull { pending } => pull(context, change, pending, &old, &mut plan).await?,
         Coverage::Merge { replaces, months_are_whole, pending } => {
             // What was pending before the newest pull is known better by now.
@@ -154,7 +143,10 @@ async fn merge_into(
     old: &[&Partition],
     plan: &mut Plan,
 ) -> Result<()> {
-    let parts = if rule.months_are_whole { in_time(change, parts, old, plan) } else { parts.to_vec() };
+    let mut parts = parts.to_vec();
+    if rule.months_are_whole {
+        parts.retain(|part| !comes_too_late(change, part, plan));
+    }
     if parts.is_empty() && rule.replaces.is_none() {
         return Ok(());
     }
@@ -164,10 +156,27 @@ async fn merge_into(
         return Ok(());
     }
     let merged = merge::merge(context, change, &parts, rule, old).await?;
+    take_merged(change, merged, &rule.raise, plan);
+    Ok(())
+}
+
+/// A month that a newer export covers wholly has no place for what is older: notes so.
+fn comes_too_late(change: &Change<'_>, part: &StagedPart, plan: &mut Plan) -> bool {
+    let covered_at = plan.partitions.get(&part.key).and_then(|there| there.covered_at);
+    let late = change.extracted_at.is_some() && covered_at > change.extracted_at;
+    if late {
+        plan.rows_too_late += part.totals.rows;
+        plan.passed += 1;
+    }
+    late
+}
+
+/// Takes over what a merge by key left of the partitions.
+fn take_merged(change: &Change<'_>, merged: Merged, raise: &Raise, plan: &mut Plan) {
     plan.rows_too_late += merged.rows_too_late;
     plan.hops.extend(merged.hops);
     for part in merged.parts {
-        let raised = merged.raised.contains(&part.key) && rule.raise.is_in(&part.key);
+        let raised = merged.raised.contains(&part.key) && raise.is_in(&part.key);
         take_part(plan, change, part, if raised { Take::Raised } else { Take::Merged });
     }
     for key in merged.emptied {
@@ -175,146 +184,134 @@ async fn merge_into(
         take_part(plan, change, empty_part(&key), Take::Merged);
     }
     plan.spools.push(merged.spool);
-    Ok(())
 }
 
-/// The parts for which no newer export of their month is known: a month that is covered wholly has no place for what is
-/// older.
-fn in_time<'s>(
+/// Plans the months of a window, and the file's rows of other months.
+///
+/// A month that a newer export covers is left alone; one that holds just these rows is only confirmed. From the others
+/// all rows go, save those that were merged in later than this export. The new rows are merged by key with all rows that
+/// stand, in whatever month: a row that moved stands in one month only, and the newer export says in which.
+async fn replace_months(
+    context: &Context<'_>,
     change: &Change<'_>,
-    parts: &[&'s StagedPart],
+    window: Window,
     old: &[&Partition],
     plan: &mut Plan,
-) -> Vec<&'s StagedPart> {
-    let is_late = |part: &StagedPart| {
-        let covered = old.iter().find(|p| p.key == part.key).and_then(|p| p.covered_at);
-        change.extracted_at.is_some() && covered > change.extracted_at
-    };
-    let (late, parts): (Vec<&StagedPart>, Vec<&StagedPart>) = parts.iter().partition(|part| is_late(part));
-    plan.rows_too_late += late.iter().map(|part| part.totals.rows).sum::<u64>();
-    plan.passed += late.len() as u32;
-    parts
+) -> Result<()> {
+    let months = compare_months(context, change, window, plan).await?;
+    if !plan.found.differences.is_empty() {
+        return Ok(());
+    }
+    let is_inside = |part: &&StagedPart| part.key.month().is_some_and(|month| window.contains(month));
+    let mut outside: Vec<&StagedPart> = change.staged.parts.iter().filter(|part| !is_inside(part)).collect();
+    outside.retain(|part| !comes_too_late(change, part, plan));
+
+    let stay = |p: &&&Partition| months.taken.contains(&p.key) && p.merged_at > change.extracted_at;
+    let stand = |p: &&&Partition| !months.taken.contains(&p.key) || stay(p);
+    let standing: Vec<&Partition> = old.iter().filter(stand).copied().collect();
+    let mut parts: Vec<&StagedPart> = months.changed.iter().filter(|part| part.totals.rows > 0).collect();
+    if old.iter().any(|p| stay(&p)) || clashes(context, change, &parts, &standing).await? {
+        parts.extend(outside);
+        return replace_and_merge(context, change, &months, &parts, &standing, plan).await;
+    }
+    months.changed.into_iter().for_each(|part| take_part(plan, change, part, Take::Whole));
+    let rule = Rule { months_are_whole: true, ..Rule::default() };
+    merge_into(context, change, &outside, &rule, &standing, plan).await
 }
 
-/// A row that moved into a month of the window from a month outside it stands in one of them only: the newer export
-/// says in which. Gives back whether there were such rows; then the rows outside the window were merged, too.
-async fn move_rows(
+/// Months of a window.
+#[derive(Default)]
+struct Months {
+    /// Those about which the export has the last word.
+    taken: BTreeSet<PartitionKey>,
+    /// Those of them whose rows it changes, with its rows.
+    changed: Vec<StagedPart>,
+}
+
+/// Compares what the export and the lake hold of each month of the window, and notes those that are the same.
+async fn compare_months(
     context: &Context<'_>,
     change: &Change<'_>,
     window: Window,
-    outside: &[&StagedPart],
-    others: &[&Partition],
     plan: &mut Plan,
-) -> Result<bool> {
-    let staged: Vec<StagedPart> = plan.new_files.iter().map(|(part, _)| part.clone()).collect();
-    let mut parts: Vec<&StagedPart> = staged.iter().collect();
-    let nothing_there = others.iter().all(|partition| partition.objects.is_empty());
-    if parts.is_empty() || nothing_there || !merge::clashes(context, change, &parts, others).await? {
-        return Ok(false);
-    }
-    parts.extend(in_time(change, outside, others, plan));
-    let merged = merge::merge(context, change, &parts, &Rule::default(), others).await?;
-    plan.rows_too_late += merged.rows_too_late;
-    plan.hops.extend(merged.hops);
-    // The months of the window are planned again, without what they lose to a month that is known better.
-    plan.new_files.clear();
-    let empty = staged.iter().filter(|part| !merged.parts.iter().any(|found| found.key == part.key));
-    let empty: Vec<StagedPart> = empty.map(|part| empty_part(&part.key)).collect();
-    for part in merged.parts.into_iter().chain(empty) {
-        let is_inside = part.key.month().is_some_and(|month| window.contains(month));
-        if !is_inside {
-            take_part(plan, change, part, Take::Merged);
+) -> Result<Months> {
+    let mut months = Months::default();
+    for month in window.months() {
+        let key = PartitionKey::of_month(change.account, Some(month));
+        let new = change.staged.parts.iter().find(|part| part.key == key);
+        let part = new.cloned().unwrap_or_else(|| empty_part(&key));
+        let old = plan.partitions.get(&key).cloned();
+        if old.as_ref().is_some_and(|old| holds_newer(old, change.extracted_at, &part)) {
+            plan.rows_too_late += part.totals.rows;
+            plan.passed += 1;
             continue;
         }
-        // What was planned for the month is forgotten, but for what it knows of rows that were merged in later.
-        let (key, planned) = (part.key.clone(), plan.partitions.remove(&part.key));
-        take_part(plan, change, part, Take::Whole);
-        if let (Some(partition), Some(planned)) = (plan.partitions.get_mut(&key), planned) {
-            (partition.merged_at, partition.blobs) = (planned.merged_at, planned.blobs);
-        }
-    }
-    for key in merged.emptied.iter().filter(|key| others.iter().any(|other| other.key == **key)) {
-        take_part(plan, change, empty_part(key), Take::Merged);
-    }
-    plan.spools.push(merged.spool);
-    Ok(true)
-}
-
-/// Plans the months of a window; gives back the parts outside it, which are merged by key.
-async fn replace_months<'s>(
-    context: &Context<'_>,
-    change: &Change<'s>,
-    window: Window,
-    plan: &mut Plan,
-) -> Result<Vec<&'s StagedPart>> {
-    let mut inside: BTreeMap<Month, &StagedPart> = BTreeMap::new();
-    let mut outside = Vec::new();
-    for part in &change.staged.parts {
-        match part.key.month() {
-            Some(month) if window.contains(month) => {
-                inside.insert(month, part);
+        plan.taken += 1;
+        months.taken.insert(key);
+        match old {
+            Some(old) if same_rows(&old, &part) => take_part(plan, change, part, Take::Whole),
+            Some(old) => {
+                if let Some(guards) = change.guards {
+                    let chain = change.chain();
+                    let comparison =
+                        Comparison { guards, engine: context.engine, spec: change.spec, chain: &chain };
+                    comparison.month(month, &old, new, &mut plan.found).await?;
+                }
+                months.changed.push(part);
             }
-            _ => outside.push(part),
+            None => months.changed.push(part),
         }
     }
-    for month in window.months() {
-        let new = inside.get(&month).copied();
-        replace_month(context, change, month, new, plan).await?;
-    }
-    Ok(outside)
+    Ok(months)
 }
 
-async fn replace_month(
+/// Whether a key of the new rows stands already.
+async fn clashes(
     context: &Context<'_>,
     change: &Change<'_>,
-    month: Month,
-    new: Option<&StagedPart>,
+    parts: &[&StagedPart],
+    standing: &[&Partition],
+) -> Result<bool> {
+    if parts.is_empty() || standing.iter().all(|partition| partition.objects.is_empty()) {
+        return Ok(false);
+    }
+    merge::clashes(context, change, parts, standing).await
+}
+
+/// The months of a window where some rows stay, or where keys stand in several months.
+async fn replace_and_merge(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    months: &Months,
+    parts: &[&StagedPart],
+    standing: &[&Partition],
     plan: &mut Plan,
 ) -> Result<()> {
-    let key = PartitionKey::of_month(change.account, Some(month));
-    let part = new.cloned().unwrap_or_else(|| empty_part(&key));
-    let old = plan.partitions.get(&key).cloned();
-    if old.as_ref().is_some_and(|old| holds_newer(old, change.extracted_at, &part)) {
-        plan.rows_too_late += part.totals.rows;
-        plan.passed += 1;
-        return Ok(());
+    let taken: BTreeSet<&PartitionKey> = months.taken.iter().collect();
+    let in_taken = merge::in_partitions(&change.spec.partition_columns[1], &taken);
+    let rule = Rule { replaces: Some(in_taken.and(not_newer(change.extracted_at))), ..Rule::default() };
+    let mut merged = merge::merge(context, change, parts, &rule, standing).await?;
+    for part in &months.changed {
+        let whole = merged.parts.iter().position(|found| found.key == part.key);
+        let stays = standing.iter().any(|p| p.key == part.key) && !merged.emptied.contains(&part.key);
+        match (whole, plan.partitions.get_mut(&part.key)) {
+            (Some(index), _) => take_part(plan, change, merged.parts.swap_remove(index), Take::Whole),
+            (None, Some(partition)) if stays => cover(partition, change.extracted_at),
+            _ => take_part(plan, change, empty_part(&part.key), Take::Whole),
+        }
     }
-    plan.taken += 1;
-    let Some(old) = old.filter(|old| !same_rows(old, &part)) else {
-        take_part(plan, change, part, Take::Whole);
-        return Ok(());
-    };
-    if let Some(guards) = change.guards {
-        let chain = change.chain();
-        let comparison = Comparison { guards, engine: context.engine, spec: change.spec, chain: &chain };
-        comparison.month(month, &old, new, &mut plan.found).await?;
-    }
-    if old.merged_at <= change.extracted_at {
-        take_part(plan, change, part, Take::Whole);
-        return Ok(());
-    }
-    // Rows that were merged in later than this export stay, and win over its rows of their key.
-    let raise = Raise::Nowhere;
-    let rule = Rule { replaces: Some(not_newer(change.extracted_at)), raise, ..Rule::default() };
-    let parts: Vec<&StagedPart> = new.into_iter().collect();
-    let merged = merge::merge(context, change, &parts, &rule, &[&old]).await?;
-    plan.rows_too_late += merged.rows_too_late;
-    plan.hops.extend(merged.hops);
-    let whole = merged.parts.into_iter().find(|part| part.key == key).unwrap_or_else(|| empty_part(&key));
-    let merged_at = old.merged_at;
-    take_part(plan, change, whole, Take::Whole);
-    if let Some(partition) = plan.partitions.get_mut(&key) {
-        partition.merged_at = merged_at;
-        partition.blobs.splice(0..0, old.blobs);
-    }
-    plan.spools.push(merged.spool);
+    // What is taken is settled by now.
+    merged.parts.retain(|part| !months.taken.contains(&part.key));
+    merged.emptied.retain(|key| !months.taken.contains(key));
+    take_merged(change, merged, &rule.raise, plan);
     Ok(())
 }
 
 /// Whether the lake holds a newer whole export of the month: then this one comes too late. Of two exports that were
-/// finished at the same instant the one with the greater digest is kept, in whatever order they come.
+/// finished at the same instant the one with the greater digest is kept, in whatever order they come. A month into which
+/// other files were merged since tells nothing about the export that covers it.
 fn holds_newer(old: &Partition, extracted_at: Option<Timestamp>, part: &StagedPart) -> bool {
-    let tie = old.covered_at.is_some() && old.covered_at == extracted_at;
+    let tie = old.covered_at.is_some() && old.covered_at == extracted_at && old.blobs.len() <= 1;
     old.covered_at > extracted_at || (tie && old.digest > part.digest.to_hex())
 }
 
@@ -382,7 +379,8 @@ fn fresh(change: &Change<'_>, part: &StagedPart, old: Option<Partition>, take: T
         absent: change.absent.to_vec(),
         rules: change.spec.rules,
     };
-    if let Some(old) = old.filter(|_| take != Take::Whole) {
+    // Of a month that is replaced, rows that were merged in later than this export stay.
+    if let Some(old) = old.filter(|old| take != Take::Whole || old.merged_at > change.extracted_at) {
         partition.covered_at = old.covered_at;
         partition.merged_at = old.merged_at.max(partition.merged_at).filter(|at| Some(*at) > old.covered_at);
         partition.absent.retain(|column| old.absent.contains(column));

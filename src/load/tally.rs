@@ -17,6 +17,31 @@ impl Digest {
         self.0 = self.0.wrapping_add(u128::from_le_bytes(bytes));
     }
 
+    /// Of the rows of both.
+    #[must_use]
+    pub fn plus(self, other: Digest) -> Digest {
+        Digest(self.0.wrapping_add(other.0))
+    }
+
+    /// Without the rows of the other.
+    #[must_use]
+    pub fn minus(self, other: Digest) -> Digest {
+        Digest(self.0.wrapping_sub(other.0))
+    }
+
+    /// What [`Digest::to_hex`] wrote.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`] when it is something else.
+    pub fn of_hex(text: &str) -> Result<Digest> {
+        let wrong = |cause| {
+            Error::new(Kind::Destination, "the lake holds a digest that is none")
+                .with("digest", text)
+                .caused_by(cause)
+        };
+        u128::from_str_radix(text, 16).map(Digest).map_err(wrong)
+    }
+
     #[must_use]
     pub fn to_hex(self) -> String {
         format!("{:032x}", self.0)

@@ -15,6 +15,7 @@
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
 //! | `golden` | help and errors, word for word |
+//! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -30,5 +31,6 @@ mod golden;
 mod history;
 mod one_row;
 mod operations;
+mod oracle;
 mod restatements;
 mod world;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::JoinType;
@@ -18,7 +18,7 @@ use crate::engine::{MergeParts, ParquetFiles, Place, failed};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Manifest, Partition, object_path};
 use crate::load::verify::file;
-use crate::load::{Context, Stager};
+use crate::load::{Context, Digest, Stager};
 use crate::model::{Currency, DEFAULT_PARTITION, MoneyColumn, Totals, format_money};
 
 const KEY: &str = "_pc_row_key";
@@ -54,7 +54,7 @@ pub(super) async fn compare(
 
     let comparison = Comparison::new(old, new, &pairs)?;
     let cause = if comparison.by_other_rules { "upgrade" } else { new.operation.cause.as_str() };
-    let expected = comparison.expected(&pairs);
+    let expected = comparison.expected(&pairs)?;
     let mut differences = Vec::new();
     // Rows that are equal in all columns are told apart only where they must be: it costs a sort of everything.
     for twins in [false, true] {
@@ -64,7 +64,10 @@ pub(super) async fn compare(
         let mut trial = Stager::new(&spec, context.options, &new.account, &author, spool.path());
         let mut lines = Lines::new(new, cause);
         let found = comparison.write(context, &pairs, twins, &mut lines, &mut trial).await?;
-        differences = expected.differences(&found);
+        differences = expected.totals.differences(&found.totals);
+        if expected.rows != found.rows {
+            differences.push("the rows themselves".to_owned());
+        }
         if differences.is_empty() {
             return replay(context, trial, out).await;
         }
@@ -77,6 +80,15 @@ pub(super) async fn compare(
         .hint(
             "the table itself is right and complete; please report this with the manifests of both versions",
         ))
+}
+
+/// The difference of two versions.
+struct Moved {
+    /// The count of rows is a signed number in the two's complement of u64: rows may become fewer.
+    totals: Totals,
+    /// The hashes of the rows that came, less those of the rows that went: a row that took the place of another with the
+    /// same amounts shows here.
+    rows: Digest,
 }
 
 /// A partition before and after.
@@ -184,18 +196,24 @@ impl<'a> Comparison<'a> {
     }
 
     /// What the lines must add up to.
-    fn expected(&self, pairs: &[Pair<'_>]) -> Totals {
+    fn expected(&self, pairs: &[Pair<'_>]) -> Result<Moved> {
         let mut totals = Totals::default();
         pairs.iter().filter_map(|pair| pair.new).for_each(|part| totals.merge(&part.totals));
         let mut before = Totals::default();
         pairs.iter().filter_map(|pair| pair.old).for_each(|part| before.merge(&part.totals));
-        // As a signed number in the two's complement of u64: rows may become fewer.
         totals.rows = totals.rows.wrapping_sub(before.rows);
         for ((column, currency), units) in &before.sums {
             totals.add(column, currency, -*units);
         }
         totals.sums.retain(|(column, _), _| self.money.iter().any(|money| money.name == *column));
-        totals
+        let mut rows = Digest::default();
+        for pair in pairs {
+            let digest = |part: Option<&Partition>| {
+                part.map_or(Ok(Digest::default()), |part| Digest::of_hex(&part.digest))
+            };
+            rows = rows.plus(digest(pair.new)?).minus(digest(pair.old)?);
+        }
+        Ok(Moved { totals, rows })
     }
 
     /// Writes the lines, and gives back what they add up to.
@@ -206,14 +224,16 @@ impl<'a> Comparison<'a> {
         twins: bool,
         lines: &mut Lines<'_>,
         out: &mut Stager<'_>,
-    ) -> Result<Totals> {
-        let mut found = Totals::default();
+    ) -> Result<Moved> {
+        let mut found = Moved { totals: Totals::default(), rows: Digest::default() };
         let rows = self.plan(context, pairs, twins).map_err(comparing)?;
         let mut rows = MergeParts::stream(rows).await?;
         while let Some(batch) = rows.try_next().await.map_err(comparing)? {
             let sides = [Side::new(self, &batch, "old")?, Side::new(self, &batch, "new")?];
+            let [gone, come] = [sides[0].digest(), sides[1].digest()];
+            found.rows = found.rows.plus(come).minus(gone);
             for row in 0..batch.num_rows() {
-                self.row(&sides, row, lines, &mut found)?;
+                self.row(&sides, row, lines, &mut found.totals)?;
                 if lines.len() >= BATCH {
                     flush(lines, out)?;
                 }
@@ -389,6 +409,7 @@ struct Side<'a> {
     texts: Vec<ArrayFormatter<'a>>,
     keys: &'a StringArray,
     periods: &'a StringArray,
+    hashes: &'a FixedSizeBinaryArray,
     extracted_at: &'a ArrayRef,
 }
 
@@ -418,12 +439,22 @@ impl<'a> Side<'a> {
             columns,
             keys: text(KEY)?,
             periods: text(&comparison.new.partition_columns[1])?,
+            hashes: column(HASH)?
+                .as_fixed_size_binary_opt()
+                .ok_or_else(|| Error::new(Kind::Bug, "a compared column is no hash").with("column", HASH))?,
             extracted_at: column(EXTRACTED_AT)?,
         })
     }
 
     fn is_there(&self, row: usize) -> bool {
         !self.keys.is_null(row)
+    }
+
+    /// Of the rows that are there.
+    fn digest(&self) -> Digest {
+        let mut digest = Digest::default();
+        self.hashes.iter().flatten().for_each(|hash| digest.add(hash));
+        digest
     }
 
     fn extracted_at(&self, row: usize) -> Option<i64> {
