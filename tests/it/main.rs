@@ -18,5 +18,7 @@ mod e2e;
 mod faults;
 mod files;
 mod golden;
+mod nights;
 mod one_row;
+mod readers;
 mod world;
