@@ -8,6 +8,7 @@ Prints one JSON line for each look: month -> [rows, sum], or {"error": text}.
 import json
 import os
 import sys
+import time
 
 import duckdb
 
@@ -24,3 +25,5 @@ while not os.path.exists(stop):
     except Exception as error:
         look = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(look), flush=True)
+    # Enough looks, and time left for who writes.
+    time.sleep(0.02)
