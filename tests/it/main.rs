@@ -14,6 +14,7 @@
 
 mod architecture;
 mod balance;
+mod contract;
 mod e2e;
 mod faults;
 mod files;
