@@ -60,6 +60,9 @@ enum Command {
     Plan(commands::plan::Plan),
     Ingest(commands::ingest::Ingest),
     Sql(commands::sql::Sql),
+    Status(commands::status::Status),
+    Changes(commands::changes::Changes),
+    Lake(commands::lake::Lake),
     Sandbox(commands::sandbox::Sandbox),
 }
 
@@ -127,6 +130,9 @@ async fn perform(command: Command, setting: Setting) -> Result<u8> {
         Command::Plan(plan) => plan.perform(setting),
         Command::Ingest(ingest) => ingest.perform(setting).await,
         Command::Sql(sql) => sql.perform(setting).await,
+        Command::Status(status) => status.perform(setting).await,
+        Command::Changes(changes) => changes.perform(setting).await,
+        Command::Lake(lake) => lake.perform(setting).await,
         Command::Sandbox(sandbox) => sandbox.perform(setting).await,
     }
 }

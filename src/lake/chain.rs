@@ -165,7 +165,19 @@ impl Chain {
                 Some(_) => high = middle,
             }
         }
+        let not_kept = |from: Timestamp| {
+            Error::new(Kind::Usage, "the history of that time is not kept any more")
+                .with("table", self)
+                .with("asked for", at)
+                .with("kept from", from)
+                .hint("give a later time; tagged versions are kept for ever: see `payoutlake lake snapshots`")
+        };
         if let Some(manifest) = known {
+            // A tag keeps single versions: between them others are gone, and one of those was the table then.
+            if let Some(next) = versions.get(low).filter(|next| **next > manifest.version + 1) {
+                let next = self.read(lake, *next).await?;
+                return Err(not_kept(next.map_or(manifest.committed_at, |next| next.committed_at)));
+            }
             return Ok(Some(AsOf::Manifest(Box::new(manifest))));
         }
         let Some(first) = versions.first() else { return Ok(None) };
@@ -173,11 +185,7 @@ impl Chain {
         if manifest.version == 1 {
             return Ok(Some(AsOf::NotYet(Box::new(manifest))));
         }
-        Err(Error::new(Kind::Usage, "the history of that time is not kept any more")
-            .with("table", self)
-            .with("asked for", at)
-            .with("kept from", manifest.committed_at)
-            .hint("give a later time; tagged versions are kept for ever: see `payoutlake lake snapshots`"))
+        Err(not_kept(manifest.committed_at))
     }
 
     /// Makes `manifest` the table, unless another writer was first.

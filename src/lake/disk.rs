@@ -61,7 +61,7 @@ impl Disk {
     pub fn create(&self, path: &Path, bytes: &[u8]) -> Result<Created> {
         self.meter.begin(Op::Put);
         let target = self.at(path);
-        let created = write_beside(&target, bytes, true).and_then(|file| {
+        let created = self.write_new(&target, bytes, true).and_then(|file| {
             self.meter.point();
             match file.persist_noclobber(&target) {
                 Ok(_) => Ok(Created::New),
@@ -78,11 +78,34 @@ impl Disk {
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         self.meter.begin(Op::Put);
         let target = self.at(path);
-        let placed = write_beside(&target, bytes, false).and_then(|file| {
+        let placed = self.write_new(&target, bytes, false).and_then(|file| {
             self.meter.point();
             file.persist(&target).map_err(|refused| refused.error)
         });
         placed.map(drop).map_err(self.failed(path))
+    }
+
+    /// Writes a file in the spool, from where its name is moved; durable: with its bytes on the disk. What a killed
+    /// process leaves there is swept, and no listing of the lake finds it.
+    fn write_new(
+        &self,
+        target: &FsPath,
+        bytes: &[u8],
+        durable: bool,
+    ) -> std::io::Result<tempfile::NamedTempFile> {
+        let spool = self.root.join(ROOT).join(SPOOL);
+        fs::create_dir_all(&spool)?;
+        fs::create_dir_all(target.parent().unwrap_or(target))?;
+        let mut builder = tempfile::Builder::new();
+        // A temporary file is for its owner alone; the lake is for everybody whom the umask lets in.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(spool)?;
+        file.write_all(bytes)?;
+        if durable {
+            file.as_file().sync_all()?;
+        }
+        Ok(file)
     }
 
     /// Links a finished file into the lake, durably; one that stands there already is left as it is.
@@ -177,7 +200,7 @@ pub(super) fn make(root: &FsPath) -> std::io::Result<()> {
     for entry in fs::read_dir(root.join(ROOT).join(SPOOL)).into_iter().flatten().flatten() {
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
         if age.is_some_and(|age| age > SPOOL_KEPT) {
-            let _left = fs::remove_dir_all(entry.path());
+            let _left = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
         }
     }
     Ok(())
@@ -196,23 +219,6 @@ fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
         }
         linked => linked,
     }
-}
-
-/// Writes a file under a hidden name in the folder of `target`; durable: with its bytes on the disk.
-fn write_beside(target: &FsPath, bytes: &[u8], durable: bool) -> std::io::Result<tempfile::NamedTempFile> {
-    let folder = target.parent().unwrap_or(target);
-    fs::create_dir_all(folder)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".new-");
-    // A temporary file is for its owner alone; the lake is for everybody whom the umask lets in.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    if durable {
-        file.as_file().sync_all()?;
-    }
-    Ok(file)
 }
 
 fn set_read_only(path: &FsPath) -> std::io::Result<()> {

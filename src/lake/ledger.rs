@@ -152,10 +152,10 @@ impl Ledger {
             match self.fold_all(id).await? {
                 Some(state) if !state.closed => open.push(state),
                 // Its run ended between the last event and the marker.
-                Some(_) => self.lake.remove(&marker.location).await?,
+                Some(_) => self.tidy(&marker.location).await,
                 // Its run ended before the first event, or is about to write it.
                 None if now.as_second() - marker.last_modified.timestamp() > BEGIN_SECS => {
-                    self.lake.remove(&marker.location).await?;
+                    self.tidy(&marker.location).await;
                 }
                 None => {}
             }
@@ -163,10 +163,16 @@ impl Ledger {
         Ok(open)
     }
 
+    /// Takes a stale marker away. Who may only read the lake leaves it to the next who may write.
+    async fn tidy(&self, marker: &Path) {
+        let _still_there = self.lake.remove(marker).await;
+    }
+
     async fn fold_all(&self, id: ExportId) -> Result<Option<ExportState>> {
         let mut state = None;
         for path in self.lake.list(&export_prefix(id)).await? {
-            let (Some(number), Some(entry)) = (number_of(&path), self.read(&path).await?) else { continue };
+            let Some(number) = number_of(&path) else { continue };
+            let Some(entry) = self.read(&path).await? else { continue };
             fold(&mut state, id, number, entry.event, entry.at);
         }
         Ok(state)

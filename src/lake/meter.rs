@@ -48,10 +48,13 @@ impl Meter {
             Op::Remove => &self.remove,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.point();
+        // A process that dies while it reads leaves what it leaves before its next write.
+        if matches!(op, Op::Put | Op::Remove) {
+            self.point();
+        }
     }
 
-    /// A place where a process may die: before each operation, and between the steps of one that is not atomic.
+    /// A place where a process may die: before each write, and between the steps of one that is not atomic.
     pub(super) fn point(&self) {
         let reached = self.points.fetch_add(1, Ordering::Relaxed) + 1;
         if reached == self.kill_at.load(Ordering::Relaxed) {

@@ -62,9 +62,19 @@ impl Lake {
     /// [`Kind::Config`] for a storage that this build does not know, [`Kind::Destination`] when the folder cannot be
     /// made or written, [`Kind::Contract`] when this build is too old for the lake.
     pub async fn open(url: &str, now: Timestamp) -> Result<Lake> {
+        Self::open_to_be_killed(url, now, None).await
+    }
+
+    /// As [`Lake::open`]; the process is killed at the k-th point of its storage operations, as a crash would do it: for
+    /// tests of recovery.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub async fn open_to_be_killed(url: &str, now: Timestamp, kill_at: Option<u64>) -> Result<Lake> {
         let root = disk::root_of(url)?;
         disk::make(&root).map_err(|cause| not_writable(url, cause))?;
         let lake = Self::local(url, root)?;
+        lake.meter.kill_at(kill_at.unwrap_or(0));
         format::check_writable(&lake, now).await?;
         Ok(lake)
     }
@@ -112,11 +122,6 @@ impl Lake {
     #[must_use]
     pub fn operations(&self) -> StorageOps {
         self.meter.counts()
-    }
-
-    /// Kills the process at the k-th point of its storage operations, as a crash would: for tests of recovery.
-    pub fn kill_at(&self, point: u64) {
-        self.meter.kill_at(point);
     }
 
     /// The lake as the user named it.

@@ -95,12 +95,14 @@ fn check_name(name: &str) -> Result<()> {
     let all_good = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     // Digits alone would be taken for the number of a version.
     let number = name.bytes().all(|b| b.is_ascii_digit());
-    if starts_well && all_good && !number && name.len() <= 63 {
+    // And a day for a time that does not say its zone.
+    let day = name.parse::<jiff::civil::DateTime>().is_ok();
+    if starts_well && all_good && !number && !day && name.len() <= 63 {
         return Ok(());
     }
     Err(Error::new(Kind::Usage, format!("'{name}' cannot be the name of a tag")).hint(
-        "use 1 to 63 letters, digits, '-', '_' or '.', beginning with a letter or digit and not digits alone, \
-         for example FY26-P02",
+        "use 1 to 63 letters, digits, '-', '_' or '.', beginning with a letter or digit, and neither digits alone \
+         nor a date, for example FY26-P02",
     ))
 }
 
@@ -113,7 +115,7 @@ mod tests {
         for good in ["FY26-P02", "close.2026-09", "2026-09"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "../x", "a/b", "42", ".hidden", "-x", "ä", &"a".repeat(64)] {
+        for bad in ["", "../x", "a/b", "42", "2026-09-30", ".hidden", "-x", "ä", &"a".repeat(64)] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

@@ -3,7 +3,6 @@
 //! The table is read, the change is planned on it, objects are written and read back, and one put-if-absent
 //! of the next manifest makes them the table. Another writer that was first makes us plan again.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datafusion::prelude::Expr;
@@ -44,8 +43,9 @@ pub enum Coverage {
         /// As in [`Coverage::FullPull`], for a table that is pulled whole.
         pending: Option<String>,
     },
-    /// Rows of their own kind, which are added to what is there. The table follows others: up to these versions.
-    Append { follows: BTreeMap<String, u64> },
+    /// Rows of their own kind, which are added to what is there: what the versions of another table say that follow
+    /// `after`, up to `version`.
+    Append { of: String, after: u64, version: u64 },
 }
 
 /// Rows on their way into a table.
@@ -194,8 +194,8 @@ fn next_manifest(change: &Change<'_>, current: Option<&Manifest>, plan: &Plan) -
     let partitions = plan.partitions.values().cloned().collect();
     let mut manifest = Manifest::next(current, &change.chain(), change.spec, partitions, commit);
     manifest.pulled_at = plan.pulled_at;
-    if let (Coverage::Append { follows }, true) = (&change.coverage, plan.taken > 0) {
-        manifest.follows.extend(follows.clone());
+    if let (Coverage::Append { of, version, .. }, true) = (&change.coverage, plan.taken > 0) {
+        manifest.follows.insert(of.clone(), *version);
     }
     manifest
 }

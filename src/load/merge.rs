@@ -51,6 +51,14 @@ pub(super) enum Raise {
 }
 
 impl Raise {
+    fn is_anywhere(&self) -> bool {
+        match self {
+            Raise::Everywhere => true,
+            Raise::Nowhere => false,
+            Raise::In(keys) => !keys.is_empty(),
+        }
+    }
+
     pub fn is_in(&self, key: &PartitionKey) -> bool {
         match self {
             Raise::Everywhere => true,
@@ -73,7 +81,9 @@ pub(super) async fn merge(
     let plan = sorted(change, old, parts, rule)?.plan(context.engine)?;
 
     let raised = match (&plan.superseded, change.extracted_at) {
-        (Some(superseded), Some(at)) => Some(superseded.clone().filter(older_than(at)).map_err(planning)?),
+        (Some(superseded), Some(at)) if rule.raise.is_anywhere() => {
+            Some(superseded.clone().filter(older_than(at)).map_err(planning)?)
+        }
         _ => None,
     };
     let raised = count(spec, raised, change.account).await?.keys;

@@ -63,9 +63,10 @@ pub(super) async fn plan(
                 // The months that are replaced have no part in a merge: their new rows are the whole truth.
                 let is_replaced = |p: &&&Partition| p.key.month().is_some_and(|month| window.contains(month));
                 let old: Vec<&Partition> = old.iter().filter(|p| !is_replaced(p)).copied().collect();
-                move_rows(context, change, *window, current, &old, &mut plan).await?;
-                let rule = Rule { months_are_whole: true, ..Rule::default() };
-                merge_into(context, change, &outside, &rule, &old, &mut plan).await?;
+                if !move_rows(context, change, *window, &outside, &old, &mut plan).await? {
+                    let rule = Rule { months_are_whole: true, ..Rule::default() };
+                    merge_into(context, change, &outside, &rule, &old, &mut plan).await?;
+                }
             }
         }
         Coverage::FullPull { pending } => pull(context, change, pending, &old, &mut plan).await?,
@@ -78,10 +79,10 @@ pub(super) async fn plan(
             let rule = Rule { replaces: replaces.clone(), drops, months_are_whole, raise };
             merge_into(context, change, &all, &rule, &old, &mut plan).await?;
         }
-        Coverage::Append { follows } => {
-            let known = current.map(|current| current.follows.clone()).unwrap_or_default();
-            if known.iter().any(|(table, version)| follows.get(table).is_some_and(|new| new <= version)) {
-                // Another process was first with the same rows.
+        Coverage::Append { of, after, .. } => {
+            let known = current.and_then(|current| current.follows.get(of).copied()).unwrap_or(0);
+            if known != *after {
+                // Another process was first with some of the rows.
                 plan.passed = 1;
                 return Ok(plan);
             }
@@ -153,14 +154,7 @@ async fn merge_into(
     old: &[&Partition],
     plan: &mut Plan,
 ) -> Result<()> {
-    // A month that a newer export covers wholly has no place for what is older.
-    let is_late = |part: &StagedPart| {
-        let covered = old.iter().find(|p| p.key == part.key).and_then(|p| p.covered_at);
-        rule.months_are_whole && change.extracted_at.is_some() && covered > change.extracted_at
-    };
-    let (late, parts): (Vec<&StagedPart>, Vec<&StagedPart>) = parts.iter().partition(|part| is_late(part));
-    plan.rows_too_late += late.iter().map(|part| part.totals.rows).sum::<u64>();
-    plan.passed += late.len() as u32;
+    let parts = if rule.months_are_whole { in_time(change, parts, old, plan) } else { parts.to_vec() };
     if parts.is_empty() && rule.replaces.is_none() {
         return Ok(());
     }
@@ -184,40 +178,56 @@ async fn merge_into(
     Ok(())
 }
 
+/// The parts for which no newer export of their month is known: a month that is covered wholly has no place for what is
+/// older.
+fn in_time<'s>(
+    change: &Change<'_>,
+    parts: &[&'s StagedPart],
+    old: &[&Partition],
+    plan: &mut Plan,
+) -> Vec<&'s StagedPart> {
+    let is_late = |part: &StagedPart| {
+        let covered = old.iter().find(|p| p.key == part.key).and_then(|p| p.covered_at);
+        change.extracted_at.is_some() && covered > change.extracted_at
+    };
+    let (late, parts): (Vec<&StagedPart>, Vec<&StagedPart>) = parts.iter().partition(|part| is_late(part));
+    plan.rows_too_late += late.iter().map(|part| part.totals.rows).sum::<u64>();
+    plan.passed += late.len() as u32;
+    parts
+}
+
 /// A row that moved into a month of the window from a month outside it stands in one of them only: the newer export
-/// says in which.
+/// says in which. Gives back whether there were such rows; then the rows outside the window were merged, too.
 async fn move_rows(
     context: &Context<'_>,
     change: &Change<'_>,
     window: Window,
-    current: Option<&Manifest>,
+    outside: &[&StagedPart],
     others: &[&Partition],
     plan: &mut Plan,
-) -> Result<()> {
+) -> Result<bool> {
     let staged: Vec<StagedPart> = plan.new_files.iter().map(|(part, _)| part.clone()).collect();
-    let parts: Vec<&StagedPart> = staged.iter().collect();
+    let mut parts: Vec<&StagedPart> = staged.iter().collect();
     let nothing_there = others.iter().all(|partition| partition.objects.is_empty());
     if parts.is_empty() || nothing_there || !merge::clashes(context, change, &parts, others).await? {
-        return Ok(());
+        return Ok(false);
     }
+    parts.extend(in_time(change, outside, others, plan));
     let merged = merge::merge(context, change, &parts, &Rule::default(), others).await?;
     plan.rows_too_late += merged.rows_too_late;
     plan.hops.extend(merged.hops);
     // The months of the window are planned again, without what they lose to a month that is known better.
     plan.new_files.clear();
-    let empty = parts.iter().filter(|part| !merged.parts.iter().any(|found| found.key == part.key));
+    let empty = staged.iter().filter(|part| !merged.parts.iter().any(|found| found.key == part.key));
     let empty: Vec<StagedPart> = empty.map(|part| empty_part(&part.key)).collect();
     for part in merged.parts.into_iter().chain(empty) {
         let is_inside = part.key.month().is_some_and(|month| window.contains(month));
-        let planned = plan.partitions.get(&part.key).cloned();
         if !is_inside {
             take_part(plan, change, part, Take::Merged);
             continue;
         }
-        plan.partitions.remove(&part.key);
-        let key = part.key.clone();
-        let before = current.and_then(|current| current.partition(&key)).cloned();
-        plan.partitions.extend(before.map(|before| (key.clone(), before)));
+        // What was planned for the month is forgotten, but for what it knows of rows that were merged in later.
+        let (key, planned) = (part.key.clone(), plan.partitions.remove(&part.key));
         take_part(plan, change, part, Take::Whole);
         if let (Some(partition), Some(planned)) = (plan.partitions.get_mut(&key), planned) {
             (partition.merged_at, partition.blobs) = (planned.merged_at, planned.blobs);
@@ -227,7 +237,7 @@ async fn move_rows(
         take_part(plan, change, empty_part(key), Take::Merged);
     }
     plan.spools.push(merged.spool);
-    Ok(())
+    Ok(true)
 }
 
 /// Plans the months of a window; gives back the parts outside it, which are merged by key.
@@ -284,7 +294,8 @@ async fn replace_month(
         return Ok(());
     }
     // Rows that were merged in later than this export stay, and win over its rows of their key.
-    let rule = Rule { replaces: Some(not_newer(change.extracted_at)), ..Rule::default() };
+    let raise = Raise::Nowhere;
+    let rule = Rule { replaces: Some(not_newer(change.extracted_at)), raise, ..Rule::default() };
     let parts: Vec<&StagedPart> = new.into_iter().collect();
     let merged = merge::merge(context, change, &parts, &rule, &[&old]).await?;
     plan.rows_too_late += merged.rows_too_late;

@@ -7,6 +7,7 @@ mod mutation;
 mod normalised;
 mod raw;
 mod receipt;
+mod status;
 mod table;
 mod totals;
 
@@ -19,5 +20,6 @@ pub use raw::RawBatch;
 pub use receipt::{
     Difference, Hop, Outcome, RECEIPT_FORMAT, Receipt, StorageOps, TableReceipt, WindowReceipt,
 };
+pub use status::{Age, HeldWindow, LastRun, Lateness, OpenExport, Status, TableStatus, Tiers};
 pub use table::{Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TableSpec};
 pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money};

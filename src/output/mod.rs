@@ -4,16 +4,22 @@
 
 mod events;
 mod failure;
-mod number;
+pub mod number;
 mod receipt;
 mod rows;
+mod status;
+mod table;
 
 pub use events::Progress;
 pub use failure::print_error;
 pub use receipt::print_receipt;
 pub use rows::{Format, print_rows};
+pub use status::print_status;
+pub use table::table;
 
 use std::io::{self, Write};
+
+use serde::Serialize;
 
 /// How to speak.
 #[derive(Debug, Clone, Copy)]
@@ -38,4 +44,17 @@ pub fn print(text: &str) {
 /// Writes text to standard error.
 pub fn say(text: &str) {
     let _closed = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Writes one JSON line to standard output that says what it is: `payoutlake.tag.v1`.
+pub fn print_json(schema: &'static str, value: &impl Serialize) {
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        schema: &'static str,
+        #[serde(flatten)]
+        value: &'a T,
+    }
+    if let Ok(json) = serde_json::to_string(&Line { schema, value }) {
+        print(&format!("{json}\n"));
+    }
 }

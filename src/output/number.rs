@@ -1,12 +1,14 @@
 //! Numbers as people read them.
 
 /// `1234567` as `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+#[must_use]
+pub fn count(number: u64) -> String {
     group(&number.to_string())
 }
 
 /// `-1234567.50` as `-1,234,567.50`.
-pub(super) fn money(plain: &str) -> String {
+#[must_use]
+pub fn money(plain: &str) -> String {
     let (sign, digits) = plain.strip_prefix('-').map_or(("", plain), |rest| ("-", rest));
     let (whole, fraction) =
         digits.split_once('.').map_or((digits, String::new()), |(w, f)| (w, format!(".{f}")));
@@ -25,7 +27,8 @@ fn group(digits: &str) -> String {
 }
 
 /// Bytes in decimal units: `61.3 MB`.
-pub(super) fn bytes(bytes: u64) -> String {
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;
@@ -40,7 +43,8 @@ pub(super) fn bytes(bytes: u64) -> String {
 }
 
 /// `4.2 s`, `3 min 12 s`.
-pub(super) fn duration(duration: jiff::SignedDuration) -> String {
+#[must_use]
+pub fn duration(duration: jiff::SignedDuration) -> String {
     let tenths = duration.as_millis().max(0) / 100;
     match tenths {
         0..600 => format!("{}.{} s", tenths / 10, tenths % 10),

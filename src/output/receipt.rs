@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Style, number, print, say};
-use crate::model::{Outcome, Receipt, TableReceipt, WindowReceipt, format_money};
+use crate::model::{Outcome, Receipt, StorageOps, TableReceipt, WindowReceipt, format_money};
 
 /// Prints the receipt: words on standard error, or with `--json` a compact summary as the last line on standard
 /// output, which orchestrators hand on to the next task. The whole receipt is in the lake.
@@ -45,6 +45,7 @@ fn summary(receipt: &Receipt) -> serde_json::Value {
             "files_written": table.files_written,
             "bytes_written": table.bytes_written,
             "table_rows": table.table_rows,
+            "restatements": sum(|window| window.restatements),
             "sums": sums.collect::<Vec<_>>(),
         })
     });
@@ -56,6 +57,7 @@ fn summary(receipt: &Receipt) -> serde_json::Value {
                 "kind": window.error_kind,
                 "error": window.error,
                 "hint": window.hint,
+                "held": window.held_id,
             })
         })
     });
@@ -72,6 +74,7 @@ fn summary(receipt: &Receipt) -> serde_json::Value {
         "tables": tables.collect::<Vec<_>>(),
         // The first ones: the receipt in the lake has all.
         "errors": errors.take(10).collect::<Vec<_>>(),
+        "storage": receipt.storage,
     })
 }
 
@@ -83,6 +86,10 @@ fn text(receipt: &Receipt, style: Style, program: &str) -> String {
     }
     let took = number::duration(receipt.finished_at.duration_since(receipt.started_at));
     let _ = writeln!(out, "\n{} in {took}, exit code {}", verdict(receipt), receipt.exit_code);
+    if style.verbose {
+        let StorageOps { list, get, put, remove } = receipt.storage;
+        let _ = writeln!(out, "storage: {list} listings, {get} reads, {put} writes, {remove} removals");
+    }
     let _ = writeln!(
         out,
         "receipt: {}/_payoutlake/runs/{}.json",
@@ -191,6 +198,10 @@ fn remarks(window: &WindowReceipt) -> String {
         for (key, value) in window.error_context.iter().filter(|(key, _)| key != "export") {
             let _ = writeln!(out, "    {key}: {value}");
         }
+        // One difference alone is the error's message.
+        for difference in window.differences.iter().filter(|_| window.differences.len() > 1) {
+            let _ = writeln!(out, "    - {difference}");
+        }
     }
     if let Some(hint) = &window.hint {
         let _ = writeln!(out, "    hint: {hint}");
@@ -201,6 +212,9 @@ fn remarks(window: &WindowReceipt) -> String {
         if let Some(first) = &window.first_fault {
             let _ = writeln!(out, "    first: {first}");
         }
+    }
+    if window.restatements > 0 {
+        let _ = writeln!(out, "  . {label}: {} restatement lines", number::count(window.restatements));
     }
     for note in &window.notes {
         let _ = writeln!(out, "  . {label}: {note}");

@@ -149,6 +149,15 @@ pub async fn tag(settings: &Settings, name: &str, as_of: Option<&str>) -> Result
     Tag::create(&lake, name, tables, (settings.clock)()).await
 }
 
+/// Derives what is behind: the restatements of a commit whose process ended right after it.
+///
+/// # Errors
+/// [`Kind::Destination`], also when something is behind and the lake may only be read.
+pub async fn follow(settings: &Settings) -> Result<()> {
+    let lake = settings.open_lake().await?;
+    follow_all(settings, &lake).await.map(drop)
+}
+
 /// Derives what is behind, so that a tag or a clean-up sees all of it.
 async fn follow_all(settings: &Settings, lake: &Lake) -> Result<Vec<Chain>> {
     let engine = Engine::new(&settings.engine, lake.store().clone())?;
@@ -164,7 +173,7 @@ async fn follow_all(settings: &Settings, lake: &Lake) -> Result<Vec<Chain>> {
     Chain::all(lake).await
 }
 
-fn is_dataset(chain: &Chain) -> bool {
+pub(super) fn is_dataset(chain: &Chain) -> bool {
     chain.table != QUARANTINE && chain.table != RESTATEMENTS
 }
 
@@ -273,6 +282,8 @@ async fn rollback_one(settings: &Settings, lake: &Lake, chain: &Chain, to: u64) 
 /// [`Kind::Destination`].
 pub async fn maintain(settings: &Settings, retention: Retention) -> Result<Maintained> {
     let lake = settings.open_lake().await?;
-    follow_all(settings, &lake).await?;
+    if !retention.dry_run {
+        follow_all(settings, &lake).await?;
+    }
     lake::maintain(&lake, retention, (settings.clock)()).await
 }

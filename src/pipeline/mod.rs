@@ -16,14 +16,16 @@ mod plan;
 mod process;
 mod receipt;
 mod settle;
+mod status;
 
 pub use held::{Decision, decide, list_held};
 pub use history::{
-    LiveFile, RollbackTo, RolledBack, Scope, Snapshot, live_files, maintain, rollback, snapshots, tag,
+    LiveFile, RollbackTo, RolledBack, Scope, Snapshot, follow, live_files, maintain, rollback, snapshots, tag,
 };
 pub use ingest::{Covers, Ingest, ingest};
 pub use plan::{Cleanup, DatasetPlan, Plan, Raw, Settings, Wait, Wanted};
 pub use receipt::exit_code;
+pub use status::status;
 
 use tokio::task::JoinSet;
 

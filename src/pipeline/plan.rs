@@ -41,11 +41,7 @@ impl Settings {
     /// # Errors
     /// As [`Lake::open`].
     pub async fn open_lake(&self) -> Result<Lake> {
-        let lake = Lake::open(&self.lake, self.now).await?;
-        if let Some(point) = self.kill_at {
-            lake.kill_at(point);
-        }
-        Ok(lake)
+        Lake::open_to_be_killed(&self.lake, self.now, self.kill_at).await
     }
 
     /// The histories that a change of these datasets may write.

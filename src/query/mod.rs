@@ -8,6 +8,10 @@
 //! Each table is the set of objects that its newest manifest names, with the partition values stated
 //! explicitly: the example row `E-2026-09-000017` is found in the one file of `earning_month = '2026-09'`.
 
+mod changes;
+
+pub use changes::{Changes, Late, Moved, Span, Versions, lateness};
+
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};

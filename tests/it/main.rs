@@ -8,18 +8,33 @@
 //! | `e2e` | the binary against the sandbox: run, run again, interrupt, SQL, ingest, exit codes |
 //! | `faults` | what the service can do wrong, and the exit code and message of each |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
+//! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
+//! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
+//! | `operations` | what a run asks of the storage stays the same after a thousand commits |
+//! | `restatements` | what is told to have changed, what is not, and what holds a window |
+//! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
+//! | `history` | tags, times, going back, held windows, changes, clean-up, status |
+//! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
+//! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
+//! | `contract` | what every storage must do, on local disk and in memory |
 //! | `golden` | help and errors, word for word |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod architecture;
 mod balance;
+mod compatibility;
+mod concurrency;
 mod contract;
+mod crash;
 mod e2e;
 mod faults;
 mod files;
 mod golden;
+mod history;
 mod nights;
 mod one_row;
+mod operations;
 mod readers;
+mod restatements;
 mod world;

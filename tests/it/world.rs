@@ -105,3 +105,9 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
         }
     }
 }
+
+/// Copies a folder with its files; files that were links to each other are links again.
+pub fn copy_tree(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
+    assert!(copied.success());
+}

@@ -1,7 +1,10 @@
 //! One file for each command.
 
+pub(super) mod changes;
 pub(super) mod ingest;
+pub(super) mod lake;
 pub(super) mod plan;
 pub(super) mod run;
 pub(super) mod sandbox;
 pub(super) mod sql;
+pub(super) mod status;

@@ -13,8 +13,6 @@ mod lines;
 
 pub use lines::{RESTATEMENTS, restatements_spec};
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::{Author, Change, Context, Coverage, Loaded, Stager, load};
@@ -27,13 +25,29 @@ use crate::model::RunId;
 /// # Errors
 /// [`Kind::Contract`] when the lines do not add up to the difference of the versions, [`Kind::Destination`].
 pub async fn follow(context: &Context<'_>, newest: &Manifest, run_id: RunId, now: Timestamp) -> Result<u64> {
-    let chain = newest.chain();
-    let mine = Chain::new(RESTATEMENTS, &chain.account);
-    let known = mine.newest(context.lake).await?;
-    let known = known.and_then(|manifest| manifest.follows.get(&chain.table).copied()).unwrap_or(0);
-    if newest.rewritten_in <= known {
-        return Ok(0);
+    let mine = Chain::new(RESTATEMENTS, &newest.account);
+    loop {
+        let known = mine.newest(context.lake).await?;
+        let known = known.and_then(|manifest| manifest.follows.get(&newest.table).copied()).unwrap_or(0);
+        if newest.rewritten_in <= known {
+            return Ok(0);
+        }
+        // `None`: another process was first with some of the versions; what is left is derived again.
+        if let Some(lines) = follow_from(context, newest, known, run_id, now).await? {
+            return Ok(lines);
+        }
     }
+}
+
+/// Derives the versions after `known`; `None` when the table follows others than those by now.
+async fn follow_from(
+    context: &Context<'_>,
+    newest: &Manifest,
+    known: u64,
+    run_id: RunId,
+    now: Timestamp,
+) -> Result<Option<u64>> {
+    let chain = newest.chain();
     let spec = restatements_spec();
     let spool = context.lake.spool_dir()?;
     let author = Author { run_id, request_id: None };
@@ -51,7 +65,7 @@ pub async fn follow(context: &Context<'_>, newest: &Manifest, run_id: RunId, now
     let change = Change {
         spec: &spec,
         account: &chain.account,
-        coverage: Coverage::Append { follows: BTreeMap::from([(chain.table.clone(), newest.version)]) },
+        coverage: Coverage::Append { of: chain.table.clone(), after: known, version: newest.version },
         extracted_at: Some(newest.committed_at),
         staged: &staged,
         absent: &[],
@@ -67,8 +81,8 @@ pub async fn follow(context: &Context<'_>, newest: &Manifest, run_id: RunId, now
         now,
     };
     match load(context, &change).await? {
-        Loaded::Applied(applied) if applied.overtaken => Ok(0),
-        Loaded::Applied(_) => Ok(staged.totals().rows),
+        Loaded::Applied(applied) if applied.overtaken => Ok(None),
+        Loaded::Applied(_) => Ok(Some(staged.totals().rows)),
         Loaded::Held(_) => Err(Error::new(Kind::Bug, "restatements were held by a guard")),
     }
 }

@@ -1,0 +1,80 @@
+//! What a run asks of the lake's storage, and that it stays the same however long the history is.
+
+use jiff::Timestamp;
+use payoutlake::lake::{Cause, Chain, Commit, CommitOutcome, Lake, Ledger, LedgerEvent, Operation};
+use payoutlake::model::{DatasetName, ExportId, RunId, StorageOps};
+use uuid::Uuid;
+
+use crate::world::World;
+
+/// Operations of the newest run, without the ledger's words of the service: how many there are is a matter of time.
+fn operations(world: &World) -> StorageOps {
+    let newest = world.files("lake/_payoutlake/runs").pop().unwrap();
+    let receipt: serde_json::Value = serde_json::from_slice(&newest.1).unwrap();
+    let mut operations: StorageOps = serde_json::from_value(receipt["storage"].clone()).unwrap();
+    let run = receipt["run_id"].as_str().unwrap();
+    let ledger = world.files("lake/_payoutlake/ledger").into_iter();
+    let events = ledger.map(|(_, event)| String::from_utf8(event).unwrap());
+    let heard = events.filter(|event| event.contains(run) && event.contains("\"event\": \"status\""));
+    operations.put -= heard.count() as u64;
+    operations
+}
+
+#[tokio::test]
+async fn a_run_asks_the_same_of_the_storage_after_a_thousand_commits() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let first = operations(&world);
+    world.ok(&["run", "pipeline.toml"]);
+    let quiet = operations(&world);
+    world.ok(&["run", "pipeline.toml"]);
+    assert_eq!(operations(&world), quiet, "two quiet runs differ");
+    // Four exports of two tables. A quiet run lists the published folders and what is open or held; a first one writes.
+    let ceiling = StorageOps { list: 20, get: 250, put: 60, remove: 10 };
+    assert!(quiet.list <= ceiling.list && quiet.get <= ceiling.get, "{quiet:?}");
+    assert!(quiet.put > 20, "{quiet:?}");
+    assert!(quiet.put <= ceiling.put && quiet.remove <= ceiling.remove, "{quiet:?}");
+    let ceiling = StorageOps { list: 40, get: 450, put: 160, remove: 10 };
+    assert!(first.list <= ceiling.list && first.get <= ceiling.get, "{first:?}");
+    assert!(first.put <= ceiling.put && first.remove <= ceiling.remove, "{first:?}");
+
+    let lake = Lake::open_existing(world.path("lake").to_str().unwrap()).await.unwrap();
+    let chains = Chain::all(&lake).await.unwrap();
+    assert_eq!(chains.len(), 3, "{chains:?}");
+    for chain in &chains {
+        let mut current = chain.newest(&lake).await.unwrap().unwrap();
+        for _ in 0..1000 {
+            let operation = Operation {
+                cause: Cause::Rollback,
+                what: "nothing".to_owned(),
+                window: None,
+                request_id: None,
+                blob: None,
+            };
+            let commit = Commit { operation, run_id: RunId(Uuid::now_v7()), committed_at: Timestamp::now() };
+            let next = current.back_to(&current, commit);
+            assert!(matches!(chain.commit(&lake, &next).await.unwrap(), CommitOutcome::Committed));
+            current = next;
+        }
+    }
+    // As many exports that were asked for and closed.
+    let ledger = Ledger::new(lake.clone(), RunId(Uuid::now_v7()));
+    for _ in 0..1000 {
+        let planned = LedgerEvent::Planned {
+            dataset: DatasetName::parse("payments").unwrap(),
+            account: chains[0].account.clone(),
+            window: None,
+            filter: None,
+            api: "loopback".to_owned(),
+            idempotency: Uuid::nil(),
+        };
+        let now = Timestamp::now();
+        let mut state = ledger.begin(ExportId(Uuid::now_v7()), planned, now).await.unwrap();
+        ledger.append(&mut state, LedgerEvent::Failed { reason: "gone".to_owned() }, now).await.unwrap();
+    }
+    // These commits were not published: the first run makes up for that.
+    world.ok(&["run", "pipeline.toml"]);
+    world.ok(&["run", "pipeline.toml"]);
+    assert_eq!(operations(&world), quiet, "the cost of a run grows with the history");
+}
