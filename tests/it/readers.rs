@@ -204,6 +204,15 @@ fn states_of(month: usize) -> Vec<(String, usize)> {
     (0..STATES).map(text).collect()
 }
 
+/// Ends the looks, also when the test fails.
+struct Stop(PathBuf);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        std::fs::write(&self.0, "").unwrap();
+    }
+}
+
 #[test]
 fn readers_never_see_half_a_commit() {
     let world = World::new();
@@ -245,12 +254,13 @@ fn readers_never_see_half_a_commit() {
             while !stop.exists() {
                 looks.push(world.sql("lake", query));
                 // Enough looks, and time left for who writes.
-                std::thread::sleep(Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(200));
             }
             looks
         });
+        let stop = Stop(stop.clone());
         (1..COMMITS).for_each(ingest);
-        world.write("stop", "");
+        drop(stop);
         ours.join().unwrap()
     });
     assert!(watch.wait().unwrap().success());

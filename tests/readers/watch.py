@@ -1,4 +1,5 @@
-"""Reads a published folder again and again, as a report does that globs it, until a file appears.
+"""Reads a published folder again and again, as a report does that globs it, until a file appears
+or nobody is there to read the answers.
 
     watch.py FOLDER STOP_FILE
 
@@ -17,7 +18,8 @@ query = (
     "SELECT earning_month, count(*), count(DISTINCT earning_id), sum(earning_amount)"
     f" FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true) GROUP BY ALL"
 )
-while not os.path.exists(stop):
+parent = os.getppid()
+while not os.path.exists(stop) and os.getppid() == parent:
     try:
         # A connection of its own: nothing is remembered from the look before.
         rows = duckdb.connect().execute(query).fetchall()
@@ -26,4 +28,4 @@ while not os.path.exists(stop):
         look = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(look), flush=True)
     # Enough looks, and time left for who writes.
-    time.sleep(0.02)
+    time.sleep(0.05)
