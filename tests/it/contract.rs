@@ -353,7 +353,7 @@ async fn a_table_goes_from_rows_to_sql_and_back_in_time(lake: &Lake) {
     lake.remove(&path(&published[0])).await.unwrap();
     let ghost = path(&published[0].replace("2025-01", "2025-12"));
     assert_eq!(lake.create(&ghost, Bytes::from("a ghost")).await.unwrap(), Created::New);
-    publish::heal(lake, publish::Publish::Parquet, &[chain()]).await.unwrap();
+    publish::heal(lake, publish::Publish::Parquet, std::slice::from_ref(&chain())).await.unwrap();
     assert_eq!(names(lake, "transaction_history").await, published);
     assert_eq!(bytes(&published[0]).await, whole);
 
