@@ -14,6 +14,9 @@
 //! | `restatements` | what is told to have changed, what is not, and what holds a window |
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
+//! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
+//! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
+//! | `contract` | what every storage must do, on local disk and in memory |
 //! | `golden` | help and errors, word for word |
 //! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
 
@@ -23,14 +26,17 @@ mod architecture;
 mod balance;
 mod compatibility;
 mod concurrency;
+mod contract;
 mod crash;
 mod e2e;
 mod faults;
 mod files;
 mod golden;
 mod history;
+mod nights;
 mod one_row;
 mod operations;
 mod oracle;
+mod readers;
 mod restatements;
 mod world;
