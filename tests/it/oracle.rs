@@ -859,6 +859,10 @@ fn what_was_once_wrong_stays_right() {
             step(birch, "04", Some((0, 2)), vec![earning("E-1", "SENT", 0), earning("E-2", "SENT", 3)]),
             step(birch, "07", None, vec![earning("E-3", "SENT", 0)]),
             step(birch, "06", Some((0, 0)), vec![earning("E-3", "SENT", 3), earning("E-2", "SENT", 0)]),
+            // An export that comes again removes what a file of unknown time has brought since.
+            step(cedar, "08", Some((1, 1)), vec![]),
+            Step { kind: Kind::File, at: None, ..step(cedar, "08", None, vec![earning("E-6", "SENT", 1)]) },
+            step(cedar, "08", Some((1, 1)), vec![]),
             // One of three rows of a key changes, and no sum.
             step(
                 cedar,

@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::JoinType;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::ExprFunctionExt;
 use datafusion::prelude::{DataFrame, ident};
 use futures::TryStreamExt;
-use jiff::Timestamp;
 
 use super::lines::{Line, Lines, micros};
+use super::side::Side;
 use crate::engine::{MergeParts, ParquetFiles, Place, failed};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Manifest, Partition, object_path};
@@ -21,9 +18,9 @@ use crate::load::verify::file;
 use crate::load::{Context, Digest, Stager};
 use crate::model::{Currency, DEFAULT_PARTITION, MoneyColumn, Totals, format_money};
 
-const KEY: &str = "_pc_row_key";
-const HASH: &str = "_pc_row_hash";
-const EXTRACTED_AT: &str = "_pc_extracted_at";
+pub(super) const KEY: &str = "_pc_row_key";
+pub(super) const HASH: &str = "_pc_row_hash";
+pub(super) const EXTRACTED_AT: &str = "_pc_extracted_at";
 /// Numbers rows of one key: a key may stand twice.
 const PLACE: &str = "place";
 
@@ -155,13 +152,13 @@ async fn replay(context: &Context<'_>, trial: Stager<'_>, out: &mut Stager<'_>) 
 }
 
 /// What two versions have in common.
-struct Comparison<'a> {
+pub(super) struct Comparison<'a> {
     old: &'a Manifest,
-    new: &'a Manifest,
+    pub new: &'a Manifest,
     /// The shape in which both are read.
     schema: Arc<arrow::datatypes::Schema>,
     /// Business columns that both know.
-    columns: Vec<String>,
+    pub columns: Vec<String>,
     money: Vec<MoneyColumn>,
     by_other_rules: bool,
 }
@@ -321,8 +318,8 @@ impl<'a> Comparison<'a> {
             } else {
                 "removed"
             },
-            row_key: Some(shown.keys.value(row)),
-            period: (!shown.periods.is_null(row)).then(|| shown.periods.value(row)),
+            row_key: Some(shown.key(row)),
+            period: shown.period(row),
             old_extracted_at: old.extracted_at(row),
             new_extracted_at: new.extracted_at(row),
             ..Line::default()
@@ -403,115 +400,10 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// One side of a batch of pairs.
-struct Side<'a> {
-    columns: Vec<&'a ArrayRef>,
-    texts: Vec<ArrayFormatter<'a>>,
-    keys: &'a StringArray,
-    periods: &'a StringArray,
-    hashes: &'a FixedSizeBinaryArray,
-    extracted_at: &'a ArrayRef,
-}
-
-/// Values as text; a NULL is asked for before.
-const FORMAT: FormatOptions<'static> = FormatOptions::new();
-
-impl<'a> Side<'a> {
-    fn new(comparison: &Comparison<'_>, batch: &'a RecordBatch, side: &str) -> Result<Self> {
-        let column = |name: &str| {
-            batch.column_by_name(&format!("{side} {name}")).ok_or_else(|| {
-                Error::new(Kind::Bug, "a compared column is missing from the rows").with("column", name)
-            })
-        };
-        let text = |name: &str| {
-            column(name)?
-                .as_string_opt::<i32>()
-                .ok_or_else(|| Error::new(Kind::Bug, "a compared column is no text").with("column", name))
-        };
-        let columns =
-            comparison.columns.iter().map(|name| column(name)).collect::<Result<Vec<&'a ArrayRef>>>()?;
-        // Copied: what is borrowed is the batch.
-        let texts = columns.iter().copied();
-        let texts = texts.map(|column: &'a ArrayRef| ArrayFormatter::try_new(column.as_ref(), &FORMAT));
-        let texts: std::result::Result<Vec<_>, _> = texts.collect();
-        Ok(Side {
-            texts: texts.map_err(malformed)?,
-            columns,
-            keys: text(KEY)?,
-            periods: text(&comparison.new.partition_columns[1])?,
-            hashes: column(HASH)?
-                .as_fixed_size_binary_opt()
-                .ok_or_else(|| Error::new(Kind::Bug, "a compared column is no hash").with("column", HASH))?,
-            extracted_at: column(EXTRACTED_AT)?,
-        })
-    }
-
-    fn is_there(&self, row: usize) -> bool {
-        !self.keys.is_null(row)
-    }
-
-    /// Of the rows that are there.
-    fn digest(&self) -> Digest {
-        let mut digest = Digest::default();
-        self.hashes.iter().flatten().for_each(|hash| digest.add(hash));
-        digest
-    }
-
-    fn extracted_at(&self, row: usize) -> Option<i64> {
-        let times = self.extracted_at.as_primitive_opt::<TimestampMicrosecondType>()?;
-        (!times.is_null(row)).then(|| times.value(row))
-    }
-
-    fn text(&self, column: usize, row: usize) -> Result<Option<String>> {
-        let values = self.columns[column];
-        if values.is_null(row) {
-            return Ok(None);
-        }
-        let text = match values.data_type() {
-            DataType::Decimal128(..) => {
-                let text = self.texts[column].value(row).to_string();
-                match text.contains('.') {
-                    true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-                    false => text,
-                }
-            }
-            DataType::Timestamp(..) => {
-                let micros = values.as_primitive::<TimestampMicrosecondType>().value(row);
-                Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |at| at.to_string())
-            }
-            _ => self.texts[column].value(row).to_string(),
-        };
-        Ok(Some(text))
-    }
-
-    /// An amount and its currency as the control totals name it; `None` where the totals count nothing.
-    fn amount(
-        &self,
-        comparison: &Comparison<'_>,
-        money: &MoneyColumn,
-        row: usize,
-    ) -> Result<Option<(i128, String)>> {
-        let index = |name: &str| comparison.columns.iter().position(|column| column == name);
-        let Some(amounts) = index(&money.name).map(|index| self.columns[index]) else { return Ok(None) };
-        if !self.is_there(row) || amounts.is_null(row) {
-            return Ok(None);
-        }
-        let units = amounts.as_primitive::<Decimal128Type>().value(row);
-        let currency = match &money.currency {
-            Currency::Fixed(currency) => currency.clone(),
-            Currency::Column(name) => match index(name) {
-                Some(index) => self.text(index, row)?.unwrap_or_default().trim().to_ascii_uppercase(),
-                None => String::new(),
-            },
-        };
-        Ok(Some((units, currency)))
-    }
-}
-
 fn comparing(cause: datafusion::error::DataFusionError) -> Error {
     failed(cause, "two versions could not be compared")
 }
 
-fn malformed(cause: arrow::error::ArrowError) -> Error {
+pub(super) fn malformed(cause: arrow::error::ArrowError) -> Error {
     Error::new(Kind::Bug, "two versions could not be compared").caused_by(cause)
 }

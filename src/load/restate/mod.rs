@@ -10,6 +10,7 @@
 
 mod compare;
 mod lines;
+mod side;
 
 pub use lines::{RESTATEMENTS, restatements_spec};
 
