@@ -278,9 +278,14 @@ fn readers_never_see_half_a_commit() {
     }
     // A reader that globs sees each month whole, and always.
     let text = std::fs::read_to_string(looks).unwrap();
-    let mut seen = BTreeMap::new();
+    let (mut seen, mut refused) = (BTreeMap::new(), 0);
     for line in text.lines() {
         let look: BTreeMap<String, Value> = serde_json::from_str(line).unwrap();
+        if look.contains_key("error") {
+            // DuckDB opens a file twice; when it is replaced in between, it refuses the second instead of answering.
+            refused += 1;
+            continue;
+        }
         assert_eq!(look.keys().map(String::as_str).collect::<Vec<_>>(), MONTHS, "DuckDB saw {line}");
         for (month, cells) in &look {
             let (rows, ids, sum) = (&cells[0], &cells[1], cells[2].as_str().unwrap());
@@ -293,6 +298,7 @@ fn readers_never_see_half_a_commit() {
         }
     }
     println!("{} looks of sql, {} of DuckDB, states {seen:?}", ours.len(), text.lines().count());
+    assert!(refused * 10 <= text.lines().count(), "{refused} looks were refused");
     assert!(ours.len() >= 20 && text.lines().count() >= 100, "too few looks");
     assert_eq!(seen.len(), STATES, "the looks saw too little: {seen:?}");
 }

@@ -27,7 +27,7 @@ const PLACE: &str = "place";
 /// Lines that are held before they go to the stager.
 const BATCH: usize = 8192;
 
-/// Writes the lines of what `new` changed.
+/// Writes the lines of what `new` changed, and gives back how many there are besides those of first loads.
 ///
 /// # Errors
 /// [`Kind::Contract`] when they do not add up, [`Kind::Destination`] when objects cannot be read.
@@ -36,7 +36,7 @@ pub(super) async fn compare(
     old: Option<&Manifest>,
     new: &Manifest,
     out: &mut Stager<'_>,
-) -> Result<()> {
+) -> Result<u64> {
     let pairs = changed(old, new);
     let (loaded, pairs): (Vec<Pair<'_>>, Vec<Pair<'_>>) =
         pairs.into_iter().partition(|pair| pair.old.is_none());
@@ -47,7 +47,8 @@ pub(super) async fn compare(
         }
     }
     flush(&mut lines, out)?;
-    let Some(old) = old.filter(|_| !pairs.is_empty()) else { return Ok(()) };
+    let Some(old) = old.filter(|_| !pairs.is_empty()) else { return Ok(0) };
+    let first_loads = lines.numbered();
 
     let comparison = Comparison::new(old, new, &pairs)?;
     let cause = if comparison.by_other_rules { "upgrade" } else { new.operation.cause.as_str() };
@@ -59,14 +60,15 @@ pub(super) async fn compare(
         let spec = super::restatements_spec();
         let author = crate::load::Author { run_id: new.run_id, request_id: None };
         let mut trial = Stager::new(&spec, context.options, &new.account, &author, spool.path());
-        let mut lines = Lines::new(new, cause);
+        let mut lines = Lines::new(new, cause).after(first_loads);
         let found = comparison.write(context, &pairs, twins, &mut lines, &mut trial).await?;
         differences = expected.totals.differences(&found.totals);
         if expected.rows != found.rows {
             differences.push("the rows themselves".to_owned());
         }
         if differences.is_empty() {
-            return replay(context, trial, out).await;
+            replay(context, trial, out).await?;
+            return Ok(lines.numbered() - first_loads);
         }
     }
     Err(Error::new(Kind::Contract, "the restatements do not add up to the difference of two versions")

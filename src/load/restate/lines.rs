@@ -121,6 +121,17 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The same, numbering its lines after the first `count`.
+    pub fn after(mut self, count: u64) -> Self {
+        self.numbered = count;
+        self
+    }
+
+    /// The number of the last line.
+    pub fn numbered(&self) -> u64 {
+        self.numbered
+    }
+
     pub fn len(&self) -> usize {
         self.held
     }

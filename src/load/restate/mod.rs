@@ -21,7 +21,8 @@ use crate::error::{Error, Kind, Result};
 use crate::lake::{Cause, Chain, Manifest, Operation};
 use crate::model::RunId;
 
-/// Brings the restatements of a table up to its newest version, and gives back how many lines that took.
+/// Brings the restatements of a table up to its newest version, and gives back how many lines that took, those of first
+/// loads not counted.
 ///
 /// # Errors
 /// [`Kind::Contract`] when the lines do not add up to the difference of the versions, [`Kind::Destination`].
@@ -53,12 +54,13 @@ async fn follow_from(
     let spool = context.lake.spool_dir()?;
     let author = Author { run_id, request_id: None };
     let mut stager = Stager::new(&spec, context.options, &chain.account, &author, spool.path());
+    let mut lines = 0;
     let mut old = chain.read(context.lake, known).await?;
     for version in known + 1..=newest.version {
         // Retention removes old versions only after they were compared; what is gone all the same is stepped over.
         let Some(new) = chain.read(context.lake, version).await? else { continue };
         if new.rewritten_in > old.as_ref().map_or(0, |old| old.version) {
-            compare::compare(context, old.as_ref(), &new, &mut stager).await?;
+            lines += compare::compare(context, old.as_ref(), &new, &mut stager).await?;
         }
         old = Some(new);
     }
@@ -83,7 +85,7 @@ async fn follow_from(
     };
     match load(context, &change).await? {
         Loaded::Applied(applied) if applied.overtaken => Ok(None),
-        Loaded::Applied(_) => Ok(Some(staged.totals().rows)),
+        Loaded::Applied(_) => Ok(Some(lines)),
         Loaded::Held(_) => Err(Error::new(Kind::Bug, "restatements were held by a guard")),
     }
 }
