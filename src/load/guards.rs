@@ -23,7 +23,8 @@ use crate::model::{Difference, MONEY_SCALE, Month, TableSpec, Totals, format_mon
 pub struct Guards {
     /// Rows that a month would lose. Losing all of them always breaks it, unless `percent` is 100.
     pub rows: Limit,
-    /// What the sum of a money column that every row has would lose in one currency; the floor is in units of it.
+    /// What the sum of a money column that every row has would lose in one currency; the floor is in units of it, or in
+    /// hundreds of units where the currency has no cents.
     pub sums: Limit,
     /// Rows of the export that are refused.
     pub quarantined: Limit,
@@ -71,6 +72,13 @@ impl Limit {
         format!("limit: {} % and {} {what}", self.percent, self.floor)
     }
 }
+
+/// Currencies whose ISO 4217 has no minor unit: a unit of them is worth what a cent is elsewhere, and a floor counts
+/// hundreds of them.
+const WITHOUT_CENTS: [&str; 16] = [
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF",
+    "XPF",
+];
 
 /// Rows of one value of a column.
 type Values = BTreeMap<String, u64>;
@@ -190,7 +198,8 @@ impl Comparison<'_> {
                     if *before < 0 { after.saturating_sub(*before) } else { before.saturating_sub(after) };
                 let limit = self.guards.sums;
                 let lost = u128::try_from(lost).unwrap_or(0);
-                limit.is_broken_in_units(lost, before.unsigned_abs(), one).then(|| Difference {
+                let unit = if WITHOUT_CENTS.contains(&key.1.as_str()) { one * 100 } else { one };
+                limit.is_broken_in_units(lost, before.unsigned_abs(), unit).then(|| Difference {
                     scope: scope.to_owned(),
                     what: format!(
                         "sum of {} in {}",

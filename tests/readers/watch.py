@@ -1,31 +1,45 @@
-"""Reads a published folder again and again, as a report does that globs it, until a file appears
-or nobody is there to read the answers.
+"""Reads a published folder again and again, as a report does that globs it, until a file appears or nobody is there
+to read the answers. By turns it reads the objects that `payoutlake lake files` names.
 
-    watch.py FOLDER STOP_FILE
+    watch.py FOLDER STOP_FILE PAYOUTLAKE LAKE
 
-Prints one JSON line for each look: month -> [rows, sum], or {"error": text}.
+Prints one JSON line for each look: "glob" or "objects", and month -> [rows, ids, sum], or {"error": text}.
 """
 
 import json
 import os
+import subprocess
 import sys
 import time
 
 import duckdb
 
-folder, stop = sys.argv[1:]
-query = (
-    "SELECT earning_month, count(*), count(DISTINCT earning_id), sum(earning_amount)"
-    f" FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true) GROUP BY ALL"
-)
-parent = os.getppid()
-while not os.path.exists(stop) and os.getppid() == parent:
+folder, stop, payoutlake, lake = sys.argv[1:]
+SELECT = "SELECT strftime(earning_date, '%Y-%m'), count(*), count(DISTINCT earning_id), sum(earning_amount) FROM"
+
+
+def look(source):
     try:
         # A connection of its own: nothing is remembered from the look before.
-        rows = duckdb.connect().execute(query).fetchall()
-        look = {month: [rows, ids, str(amount)] for month, rows, ids, amount in rows}
-    except Exception as error:
-        look = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(look), flush=True)
+        rows = duckdb.connect().execute(f"{SELECT} {source} GROUP BY ALL").fetchall()
+        return {month: [rows, ids, str(amount)] for month, rows, ids, amount in rows}
+    except duckdb.Error as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def objects():
+    listed = [payoutlake, "lake", "files", "--lake", lake, "--table", "transaction_history"]
+    files = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.splitlines()
+    return f"read_parquet({files})"
+
+
+parent = os.getppid()
+number = 0
+while not os.path.exists(stop) and os.getppid() == parent:
+    print(json.dumps(["glob", look(f"read_parquet('{folder}/**/*.parquet', hive_partitioning = true)")]))
+    if number % 5 == 0:
+        print(json.dumps(["objects", look(objects())]))
+    sys.stdout.flush()
+    number += 1
     # Enough looks, and time left for who writes.
     time.sleep(0.05)
