@@ -157,7 +157,7 @@ pub fn lake_settings(
         decode: crate::decode::Options::default(),
         load: with_mutation(crate::load::Options::default(), environment),
         engine: engine::Options::default(),
-        publish: crate::load::publish::Publish::default(),
+        publish: crate::load::publish::Publish::AsBefore,
         raw: Raw::default(),
         kill_at: kill_at(environment),
         now: clock(),

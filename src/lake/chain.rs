@@ -204,7 +204,9 @@ impl Chain {
                 there.commit_id == manifest.commit_id && there.run_id == manifest.run_id
             }),
         };
-        if mine {
+        if mine && self.fills_a_gap(lake, manifest.version).await? {
+            lake.remove(&path).await?;
+        } else if mine {
             lake.replace_json(&newest_path(self), &Newest { version: manifest.version }).await?;
             return Ok(CommitOutcome::Committed);
         }
@@ -214,6 +216,21 @@ impl Chain {
                 .with("manifest", lake.address(&path))
                 .hint("check the storage, then run again; nothing was changed")),
         }
+    }
+
+    /// Whether newer versions are known: then retention removed the one of this number, and a writer that planned on
+    /// an older one has put it where nobody looks.
+    async fn fills_a_gap(&self, lake: &Lake, version: u64) -> Result<bool> {
+        let known: Option<Newest> = lake.get_json(&newest_path(self)).await.ok().flatten();
+        Ok(known.is_some_and(|known| known.version > version))
+    }
+
+    /// Brings the short cut to a version up to date.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub(super) async fn point_at(&self, lake: &Lake, version: u64) -> Result<()> {
+        lake.replace_json(&newest_path(self), &Newest { version }).await
     }
 }
 

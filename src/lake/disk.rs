@@ -112,6 +112,8 @@ impl Disk {
     pub fn put_file(&self, file: &FsPath, path: &Path) -> Result<()> {
         self.meter.begin(Op::Put);
         let target = self.at(path);
+        // Its bytes first: a name that outlives a loss of power names a whole file.
+        fs::File::open(file).and_then(|file| file.sync_all()).map_err(self.failed(path))?;
         match link_or_copy(file, &target) {
             // Somebody else put the same content meanwhile.
             Err(cause) if cause.kind() == Io::AlreadyExists => {}
@@ -127,16 +129,16 @@ impl Disk {
     pub fn install(&self, object: &Path, published: &Path) -> Result<()> {
         self.meter.begin(Op::Put);
         let target = self.at(published);
-        // A hidden name beside the target: no reader's glob takes it, and a rename inside one folder is atomic.
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let staged = target.with_file_name(format!(".{name}.{}.new", uuid::Uuid::new_v4().simple()));
+        // Staged in a folder of its own, from where a rename puts it in place: no glob finds it before.
+        let spool = self.spool_dir()?;
+        let staged = spool.path().join("file");
+        let parent = target.parent().unwrap_or(&self.root);
         let placed = link_or_copy(&self.at(object), &staged)
+            .and_then(|()| fs::create_dir_all(parent))
             .and_then(|()| {
                 self.meter.point();
                 fs::rename(&staged, &target)
-            })
-            // Renaming onto another link of the same file does nothing and leaves the staged name behind.
-            .and_then(|()| remove_if_there(&staged));
+            });
         placed.map_err(self.failed(published))?;
         self.sync(published)
     }
@@ -159,6 +161,10 @@ impl Disk {
 
     /// Drops the folders above a removed file that are empty now.
     pub fn drop_empty_folders(&self, removed: &Path) {
+        // Ours stay: another process may be about to write into them.
+        if removed.as_ref().starts_with(ROOT) {
+            return;
+        }
         let removed = self.at(removed);
         for parent in removed.ancestors().skip(1).take_while(|parent| *parent != self.root) {
             if fs::remove_dir(parent).is_err() {
@@ -225,13 +231,6 @@ fn set_read_only(path: &FsPath) -> std::io::Result<()> {
     let mut permissions = fs::metadata(path)?.permissions();
     permissions.set_readonly(true);
     fs::set_permissions(path, permissions)
-}
-
-fn remove_if_there(path: &FsPath) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(cause) if cause.kind() != Io::NotFound => Err(cause),
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn not_writable(url: &str, cause: std::io::Error) -> Error {

@@ -115,7 +115,7 @@ impl Ledger {
     /// [`Kind::Destination`].
     pub async fn begin(&self, id: ExportId, event: LedgerEvent, at: Timestamp) -> Result<ExportState> {
         let mut state = None;
-        self.lake.replace_json(&open_path(id), &id).await?;
+        let _new = self.lake.create_json(&open_path(id), &id).await?;
         self.put(id, 1, &event, at).await?;
         fold(&mut state, id, 1, event, at);
         state.ok_or_else(|| Error::new(Kind::Bug, "a ledger entry does not begin with a plan"))

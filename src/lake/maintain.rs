@@ -63,10 +63,11 @@ pub async fn maintain(lake: &Lake, retention: Retention, now: Timestamp) -> Resu
         let needed = needed.get(chain).copied();
         sweep.chain(chain, &pinned, needed, &mut blobs, &mut tagged_blobs).await?;
     }
-    blobs.extend(Held::all(lake).await?.into_iter().map(|held| held.export.blob));
+    // Somebody has yet to decide about these, or to load them: they stay as those of a tag do.
+    tagged_blobs.extend(Held::all(lake).await?.into_iter().map(|held| held.export.blob));
     let ledger = Ledger::new(lake.clone(), RunId(uuid::Uuid::nil()));
     let open = ledger.open_exports(now).await?;
-    blobs.extend(open.into_iter().filter_map(|export| export.blob.map(|(sha256, ..)| sha256)));
+    tagged_blobs.extend(open.into_iter().filter_map(|export| export.blob.map(|(sha256, ..)| sha256)));
     sweep.blobs(&blobs, &tagged_blobs).await?;
     sweep.receipts().await?;
     Ok(sweep.done)
@@ -78,7 +79,12 @@ async fn followed(lake: &Lake, chains: &[Chain]) -> Result<BTreeMap<Chain, u64>>
     for chain in chains {
         let Some(manifest) = chain.newest(lake).await? else { continue };
         for (table, version) in &manifest.follows {
-            needed.insert(Chain::new(table, &chain.account), *version);
+            let followed = Chain::new(table, &chain.account);
+            let newest = followed.newest(lake).await?;
+            // Later versions that only confirm rows need not be read.
+            if newest.is_some_and(|newest| newest.rewritten_in > *version) {
+                needed.insert(followed, *version);
+            }
         }
     }
     Ok(needed)
@@ -132,7 +138,12 @@ impl Sweep<'_> {
             together(reads).await?.iter().flatten().for_each(&mut mark);
         }
         // What was committed since the versions were listed.
-        chain.newest(self.lake).await?.iter().for_each(&mut mark);
+        let newest = chain.newest(self.lake).await?;
+        newest.iter().for_each(&mut mark);
+        if let (Some(newest), false) = (&newest, self.retention.dry_run || expired.is_empty()) {
+            // Who opens the table must not begin to look among what is removed.
+            chain.point_at(self.lake, newest.version).await?;
+        }
 
         self.done.kept_versions += kept.len() as u64;
         for version in expired {

@@ -119,6 +119,11 @@ async fn pull(
     }
     for partition in plan.partitions.values_mut().filter(|partition| !incomplete.contains(&partition.key)) {
         cover(partition, change.extracted_at);
+        let before = old.iter().find(|old| old.key == partition.key);
+        if before.is_some_and(|old| old.objects != partition.objects) {
+            // All its rows are of this pull now.
+            (partition.absent, partition.rules) = (change.absent.to_vec(), change.spec.rules);
+        }
     }
     Ok(())
 }
@@ -383,7 +388,9 @@ fn fresh(change: &Change<'_>, part: &StagedPart, old: Option<Partition>, take: T
     if let Some(old) = old.filter(|old| take != Take::Whole || old.merged_at > change.extracted_at) {
         partition.covered_at = old.covered_at;
         partition.merged_at = old.merged_at.max(partition.merged_at).filter(|at| Some(*at) > old.covered_at);
-        partition.absent.retain(|column| old.absent.contains(column));
+        // Rows of both are in it.
+        partition.absent.extend(old.absent.iter().filter(|column| !change.absent.contains(column)).cloned());
+        partition.rules = partition.rules.min(old.rules);
         partition.blobs.splice(0..0, old.blobs);
         partition.blobs.dedup();
     }

@@ -157,6 +157,9 @@ pub struct TableReceipt {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Receipt {
     pub format: u32,
+    /// Smallest formats that a reader and a writer of receipts must know.
+    pub min_reader: u32,
+    pub min_writer: u32,
     pub run_id: RunId,
     pub payoutlake_version: String,
     pub command: String,

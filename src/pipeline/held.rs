@@ -141,8 +141,13 @@ async fn accept(
             .hint("reject it, and run the pipeline again: it asks for a fresh export"));
     }
     receipt.request_id.clone_from(&export.request_id);
-    receipt.blob_sha256 = Some(export.blob.clone());
-    receipt.blob_bytes = export.blob_bytes;
+    let found = keep_raw(tools.lake, &file, false, receipt).await?;
+    if found != export.blob {
+        return Err(Error::new(Kind::Contract, "the bytes of the held window are not those that were held")
+            .with("file", raw_path(&export.blob))
+            .with("SHA-256", found)
+            .hint("the disk has damaged them: reject it, and run the pipeline again for a fresh export"));
+    }
     let source = Source {
         dataset: registry.dataset(export.dataset.as_str())?.clone(),
         file,
@@ -153,6 +158,7 @@ async fn accept(
         extracted_at: export.extracted_at,
         scope: held.scope(),
         guarded: false,
+        held_as: Some(held.id.clone()),
     };
     commit_source(tools, source, receipt).await
 }

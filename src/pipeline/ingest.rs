@@ -80,6 +80,7 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
             extracted_at: ingest.extracted_at,
             scope: name.clone(),
             guarded: ingest.guarded,
+            held_as: None,
         };
         receipt.source_files = vec![name.clone()];
         let table = ingest.dataset.name.as_str();

@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
-use crate::lake::{Chain, Lake, Ledger, check_identity, receipt_path};
+use crate::lake::{Chain, Lake, Ledger, LedgerEvent, check_identity, receipt_path};
 use crate::load::{self, Context, publish};
 use crate::model::Receipt;
 use crate::source::Client;
@@ -110,6 +110,12 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
             (wanted, fetched)
         });
     }
+    // What nobody waits for any more is closed, so that it is not looked at every night.
+    for mut state in open.into_iter().filter(|state| shared.plan.gives_up(state)) {
+        let reason = "nobody has come back for it within two days".to_owned();
+        let now = (shared.plan.settings.clock)();
+        shared.ledger.append(&mut state, LedgerEvent::Failed { reason }, now).await?;
+    }
     let mut outcomes = Outcomes::new(
         &shared.plan.settings,
         shared.plan.datasets.iter().map(|plan| plan.dataset.name.as_str()),
@@ -141,11 +147,19 @@ async fn look_after(tools: &Tools<'_>, tables: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Finishes what an earlier command published only in part: one look at each table when all is well.
+/// Opens a lake that must exist, for a command that reads it or has no pipeline file, and finishes what an earlier command
+/// published only in part: one look at each table when all is well.
 ///
 /// # Errors
-/// [`Kind::Destination`], also when the lake may only be read.
-pub async fn catch_up(lake: &Lake) -> Result<()> {
+/// As [`Lake::open_existing`].
+pub async fn open_existing(url: &str) -> Result<Lake> {
+    let lake = Lake::open_existing(url).await?;
+    // Whoever may only read the lake reads it all the same.
+    let _not_ours_to_mend = catch_up(&lake).await;
+    Ok(lake)
+}
+
+async fn catch_up(lake: &Lake) -> Result<()> {
     for chain in Chain::all(lake).await? {
         if let Some(newest) = chain.newest(lake).await? {
             publish::catch_up(lake, &newest).await?;

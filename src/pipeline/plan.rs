@@ -193,15 +193,22 @@ impl Wanted {
                 && state.filter == self.filter
                 && state.api == plan.api_label()
         };
-        let too_old =
-            |state: &ExportState| plan.settings.now.duration_since(state.planned_at) > MAX_ADOPTED_AGE;
         // The newest one: its rows are the freshest.
-        let index = open.iter().rposition(|state| same(state) && !too_old(state))?;
+        let index = open.iter().rposition(|state| same(state) && !plan.is_too_old(state))?;
         Some(open.remove(index))
     }
 }
 
 impl Plan {
+    fn is_too_old(&self, state: &ExportState) -> bool {
+        self.settings.now.duration_since(state.planned_at) > MAX_ADOPTED_AGE
+    }
+
+    /// Whether an open export of this account is too old to be adopted by anybody.
+    pub(super) fn gives_up(&self, state: &ExportState) -> bool {
+        state.account == self.settings.account && self.is_too_old(state)
+    }
+
     /// The API as the ledger names it. Embedded sandboxes listen on another port each time and are one API.
     pub(super) fn api_label(&self) -> String {
         match self.source.api.host_str() {

@@ -80,6 +80,8 @@ impl Outcomes {
         let exit_code = exit_code(&self.tables);
         Ok(Receipt {
             format: RECEIPT_FORMAT,
+            min_reader: RECEIPT_FORMAT,
+            min_writer: RECEIPT_FORMAT,
             run_id: self.settings.run_id,
             payoutlake_version: env!("CARGO_PKG_VERSION").to_owned(),
             command: self.settings.command,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::balance::Counts;
 use super::fetch::Fetched;
@@ -63,6 +63,7 @@ async fn settle_fetched(
         extracted_at: Some(finished_at),
         scope: wanted.scope(),
         guarded: true,
+        held_as: None,
     };
     let now = shared.plan.settings.clock;
     match commit_source(&shared.tools(), source, receipt).await {
@@ -117,6 +118,8 @@ pub(super) struct Source {
     pub scope: String,
     /// False: a person has looked at it and wants it as it is.
     pub guarded: bool,
+    /// The id under which it was held, if a person has accepted it now.
+    pub held_as: Option<String>,
 }
 
 /// Processes a file and commits its rows, then the refused ones, then what they changed: a crash in between leaves the
@@ -166,13 +169,14 @@ pub(super) async fn commit_source(
         commit_quarantine(&context, settings, &source, &processed).await?;
     }
     follow(tools, &applied, receipt).await;
-    held::overtake(tools, &source, None).await?;
+    held::overtake(tools, &source, source.held_as.as_deref()).await?;
     receipt.outcome = if applied.rewritten { Outcome::Published } else { Outcome::Unchanged };
     receipt.rows_written = applied.rows_written;
     receipt.rows_too_late = applied.rows_too_late;
     receipt.hops.extend(applied.hops.iter().cloned());
     receipt.notes.extend(applied.news.iter().cloned());
     receipt.warnings.extend(strays(&source, &processed));
+    receipt.warnings.extend(from_the_future(&applied, (settings.clock)()));
     observer.tell(Level::Info, &source.scope, Step::Done, outcome_text(&applied));
     let headline = spec.money.iter().map(|money| money.name.clone());
     let headline = headline.filter(|name| spec.schema.field_with_name(name).is_ok_and(|f| !f.is_nullable()));
@@ -217,7 +221,26 @@ fn strays(source: &Source, processed: &Processed) -> Option<String> {
     })
 }
 
+/// A clock that ran ahead, here or on another host, makes every right export come too late until its time has come.
+fn from_the_future(applied: &Applied, now: Timestamp) -> Option<String> {
+    let manifest = applied.manifest.as_ref()?;
+    let covered = manifest.partitions.iter().filter_map(|partition| partition.covered_at);
+    let newest = covered.chain(manifest.pulled_at).max()?;
+    (newest > now.saturating_add(MAX_AHEAD).unwrap_or(Timestamp::MAX)).then(|| {
+        format!(
+            "the lake holds an export from the future ({newest}): the clock of a machine that wrote it ran ahead, and what \
+             is asked for until then comes too late; set the clocks right, and go back with `payoutlake lake rollback`"
+        )
+    })
+}
+
+/// By so much the clocks of two machines may differ.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(10);
+
 fn outcome_text(applied: &Applied) -> String {
+    if applied.overtaken {
+        return "the lake holds a newer export already: nothing was taken from this one".to_owned();
+    }
     match applied.rewritten {
         true => format!("{} rows in {} files", applied.rows_written, applied.files_written),
         false => "the lake holds these rows already: nothing was rewritten".to_owned(),

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::cli::Setting;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::lake::{Lake, Moment};
+use crate::lake::Moment;
 use crate::output::{Format, print_rows};
 use crate::query::{Answer, Query};
 use crate::{config, pipeline};
@@ -33,14 +33,12 @@ pub(in crate::cli) struct Sql {
 impl Sql {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
         let sql = self.text()?;
-        let lake = Lake::open_existing(&self.lake).await?;
+        let lake = pipeline::open_existing(&self.lake).await?;
         let engine = Engine::new(&config::engine_options(), lake.store().clone())?;
         let moment = match &self.as_of {
             Some(text) => Moment::parse(&lake, text).await?,
             None => Moment::Now,
         };
-        // Whoever may only read the lake reads it all the same.
-        let _not_ours_to_mend = pipeline::catch_up(&lake).await;
         let answer = Query::open(&lake, &engine, &moment).await?.run(&sql).await?;
         let format = if setting.style.json { Format::Ndjson } else { self.format };
         print_rows(format, answer.schema, answer.rows, Answer::failed).await?;

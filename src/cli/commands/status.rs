@@ -4,7 +4,6 @@ use crate::cli::Setting;
 use crate::config;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::lake::Lake;
 use crate::output::print_status;
 use crate::pipeline;
 
@@ -18,7 +17,7 @@ pub(in crate::cli) struct Status {
 
 impl Status {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let lake = Lake::open_existing(&self.lake).await?;
+        let lake = pipeline::open_existing(&self.lake).await?;
         let engine = Engine::new(&config::engine_options(), lake.store().clone())?;
         let status = pipeline::status(&lake, &engine, (setting.clock)()).await?;
         print_status(setting.style, &status);

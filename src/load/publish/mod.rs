@@ -19,6 +19,9 @@ pub enum Publish {
     Parquet,
     /// Nothing is published: the tables are read through payoutlake alone.
     None,
+    /// As the pipeline does it that wrote the table last; a new table as Parquet. For commands without a pipeline file.
+    #[serde(skip)]
+    AsBefore,
 }
 
 /// Brings the published folders of a table into line with a manifest.
@@ -28,6 +31,8 @@ pub enum Publish {
 pub async fn publish(lake: &Lake, how: Publish, manifest: &Manifest) -> Result<()> {
     match how {
         Publish::Parquet => parquet::publish(lake, manifest).await,
+        Publish::AsBefore if manifest.version > 1 => catch_up(lake, manifest).await,
+        Publish::AsBefore => parquet::publish(lake, manifest).await,
         Publish::None => Ok(()),
     }
 }
@@ -52,7 +57,12 @@ pub async fn heal(lake: &Lake, how: Publish, chains: &[Chain]) -> Result<()> {
     for chain in chains {
         let Some(manifest) = chain.newest(lake).await? else { continue };
         lake::check_objects(lake, &manifest).await?;
-        if how == Publish::Parquet {
+        let publishes = match how {
+            Publish::Parquet => true,
+            Publish::AsBefore => parquet::is_published(lake, &manifest).await?,
+            Publish::None => false,
+        };
+        if publishes {
             parquet::heal(lake, &manifest).await?;
         }
     }

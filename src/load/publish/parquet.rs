@@ -60,6 +60,11 @@ async fn install(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> 
     Ok(())
 }
 
+/// Whether the folders of a table are published at all.
+pub(super) async fn is_published(lake: &Lake, manifest: &Manifest) -> Result<bool> {
+    Ok(lake.size(&published_path(&manifest.chain())).await?.is_some())
+}
+
 /// Whether the folders are published and behind the manifest: one read.
 pub(super) async fn is_behind(lake: &Lake, manifest: &Manifest) -> Result<bool> {
     let installed: Option<Installed> = lake.get_json(&published_path(&manifest.chain())).await?;
@@ -69,8 +74,17 @@ pub(super) async fn is_behind(lake: &Lake, manifest: &Manifest) -> Result<bool> 
 /// Compares the folders with the manifest, file by file, and mends what differs: what a crash left, what somebody
 /// removed, and what a slower process installed after a faster one.
 pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
-    let chain = manifest.chain();
     publish(lake, manifest).await?;
+    let (chain, mut shown) = (manifest.chain(), 0);
+    // What somebody commits meanwhile is looked at again: who mends last looks last.
+    while let Some(newest) = chain.newest(lake).await?.filter(|newest| newest.version > shown) {
+        mend(lake, &chain, &newest).await?;
+        shown = newest.version;
+    }
+    Ok(())
+}
+
+async fn mend(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
     let folder = Path::from(format!("{}/account={}", chain.table, chain.account));
     let there: BTreeMap<String, u64> = lake
         .list_all(&folder)
@@ -80,7 +94,7 @@ pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
         .collect();
     let wanted = wanted(manifest);
     for (path, object) in &wanted {
-        let (object_at, path_at) = (object_path(&chain, &object.name), Path::from(path.as_str()));
+        let (object_at, path_at) = (object_path(chain, &object.name), Path::from(path.as_str()));
         let same = there.get(path) == Some(&object.bytes) && lake.shows(&object_at, &path_at)?;
         if !same {
             lake.install(&object_at, &path_at).await?;
@@ -92,13 +106,13 @@ pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// A file that only payoutlake makes: `part-0.parquet` two folders below the table's, or one that it staged.
+/// A file that only payoutlake makes: `part-0.parquet` two folders below the table's.
 fn is_ours(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let number = name.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".parquet"));
     let published = number.is_some_and(|number| number.parse::<u32>().is_ok());
     let depth = path.split('/').filter(|part| part.contains('=')).count();
-    depth == 2 && (published || (name.starts_with(".part-") && name.ends_with(".new")))
+    depth == 2 && published
 }
 
 /// The object behind every partition that has rows, by published path.
@@ -118,11 +132,7 @@ mod tests {
 
     #[test]
     fn only_our_own_files_are_ours() {
-        for ours in
-            ["t/account=a/earning_month=2026-09/part-0.parquet", "t/account=a/m=x/.part-0.parquet.9f.new"]
-        {
-            assert!(is_ours(ours), "{ours}");
-        }
+        assert!(is_ours("t/account=a/earning_month=2026-09/part-0.parquet"));
         for theirs in [
             "t/account=a/earning_month=2026-09/mine.parquet",
             "t/account=a/part-0.parquet",

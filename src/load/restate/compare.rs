@@ -38,8 +38,10 @@ pub(super) async fn compare(
     out: &mut Stager<'_>,
 ) -> Result<u64> {
     let pairs = changed(old, new);
-    let (loaded, pairs): (Vec<Pair<'_>>, Vec<Pair<'_>>) =
-        pairs.into_iter().partition(|pair| pair.old.is_none());
+    // Where rows go from one month, those that come in another may be the same: they are told one by one. Months that
+    // come without that are told by their sums.
+    let by_sums = pairs.iter().all(|pair| pair.old.is_none());
+    let (loaded, pairs): (Vec<Pair<'_>>, Vec<Pair<'_>>) = pairs.into_iter().partition(|_| by_sums);
     let mut lines = Lines::new(new, new.operation.cause.as_str());
     for Pair { new: part, .. } in loaded {
         if let Some(part) = part {

@@ -55,14 +55,8 @@ async fn follow_from(
     let author = Author { run_id, request_id: None };
     let mut stager = Stager::new(&spec, context.options, &chain.account, &author, spool.path());
     let mut lines = 0;
-    let mut old = chain.read(context.lake, known).await?;
-    for version in known + 1..=newest.version {
-        // Retention removes old versions only after they were compared; what is gone all the same is stepped over.
-        let Some(new) = chain.read(context.lake, version).await? else { continue };
-        if new.rewritten_in > old.as_ref().map_or(0, |old| old.version) {
-            lines += compare::compare(context, old.as_ref(), &new, &mut stager).await?;
-        }
-        old = Some(new);
+    for (old, new) in rewrites(context, newest, known).await? {
+        lines += compare::compare(context, old.as_ref(), &new, &mut stager).await?;
     }
     let staged = stager.finish()?;
     let change = Change {
@@ -88,4 +82,28 @@ async fn follow_from(
         Loaded::Applied(_) => Ok(Some(lines)),
         Loaded::Held(_) => Err(Error::new(Kind::Bug, "restatements were held by a guard")),
     }
+}
+
+/// The versions after `known` that changed rows, oldest first, each with the one before it. Those that only confirmed
+/// rows, a night of them after the other, are not read.
+async fn rewrites(
+    context: &Context<'_>,
+    newest: &Manifest,
+    known: u64,
+) -> Result<Vec<(Option<Manifest>, Manifest)>> {
+    let chain = newest.chain();
+    let mut found = Vec::new();
+    let mut version = newest.rewritten_in;
+    while version > known {
+        let Some(new) = chain.read(context.lake, version).await? else { break };
+        let old = if version == 1 { None } else { chain.read(context.lake, version - 1).await? };
+        if old.is_none() && version > 1 {
+            // Retention keeps what is yet to be compared; what is gone all the same cannot be.
+            break;
+        }
+        version = old.as_ref().map_or(0, |old| old.rewritten_in);
+        found.push((old, new));
+    }
+    found.reverse();
+    Ok(found)
 }

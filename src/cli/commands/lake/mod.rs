@@ -58,7 +58,7 @@ impl Lake {
 
 impl Place {
     async fn open(&self) -> Result<lake::Lake> {
-        lake::Lake::open_existing(&self.lake).await
+        pipeline::open_existing(&self.lake).await
     }
 
     /// What a subcommand that writes works with. It never makes a lake.
