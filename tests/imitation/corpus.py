@@ -346,6 +346,15 @@ def zip_bytes(dataset, rows, style, era):
 
 # --- What a lake of it must hold ---
 
+# What makes a row itself, and its texts with every mark that a file has to quote; the last one is money.
+LINES = {
+    "transactionhistory": [
+        "earningId", "participantId", "participantName", "lever", "customerName", "paymentId", "earningAmount"
+    ],
+    "payments": [
+        "participantID", "participantName", "programName", "paymentID", "paymentMethod", "totalPayment"
+    ],
+}
 
 def plain(value):
     text = format(value.normalize(EXACT), "f")
@@ -376,6 +385,12 @@ def truth(corpus, style, months):
             "months": dict(sorted(Counter(row.month or "" for row in rows).items())),
             "sums": sorted([*key, count, plain(total)] for key, (count, total) in sums.items()),
             "rows": sorted(line_of(dataset, row) for row in rows),
+            # How to ask a lake for the same.
+            "columns": [shape["month"], *(spelled(name, "snake") for name in LINES[dataset])],
+            "money": {
+                column: f"'{currency[1:]}'" if currency.startswith("=") else spelled(currency, "snake")
+                for column, (_, currency) in shape["money"].items()
+            },
             "outside": sorted(line_of(dataset, row) for row in corpus.rows[dataset] if row not in rows),
         }
     return found
@@ -390,12 +405,5 @@ def currency_of(row, column, known):
 
 
 def line_of(dataset, row):
-    """What makes a row itself, and its texts with every mark that a file has to quote."""
-    cells = row.cells
-    if dataset == "transactionhistory":
-        names = ["earningId", "participantId", "participantName", "lever", "customerName", "paymentId"]
-        money = cells["earningAmount"]
-    else:
-        names = ["participantID", "participantName", "programName", "paymentID", "paymentMethod"]
-        money = cells["totalPayment"]
-    return [row.month or ""] + [cells.get(name) or "" for name in names] + [plain(money)]
+    cells = [row.cells.get(name) for name in LINES[dataset]]
+    return [row.month or "", *(plain(cell) if isinstance(cell, Decimal) else cell or "" for cell in cells)]

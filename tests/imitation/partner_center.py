@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An imitation of the payout service, its sign-in and its blobs, written from public documentation alone.
 
-    partner_center.py serve --style NAMES --today DATE --log FILE     prints "ready PORT"
+    partner_center.py serve --style NAMES --today DATE --log FILE     prints where and for whom
     partner_center.py truth --style NAMES --today DATE --from MONTH   prints what a lake of it must hold, as JSON
     partner_center.py styles                                          prints the names of all styles
 
@@ -26,7 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from corpus import truth
-from service import DATASETS, Refused, Service, corpus_of, entra, envelope, problem
+from service import CLIENT, DATASETS, PASSWORD, SECRET, TENANT, USER, Refused, Service, corpus_of, entra, envelope, problem
 from styles import STYLES, style
 
 # Faults that are a whole answer: status, body, headers.
@@ -319,7 +319,8 @@ def main():
         server = Server(("127.0.0.1", 0), Handler)
         server.service = Service(options)
         server.service.port = server.server_port
-        print(f"ready {server.server_port}", flush=True)
+        ready = {"port": server.server_port, "tenant": TENANT, "client": CLIENT, "user": USER}
+        print(json.dumps(ready | {"password": PASSWORD, "secret": SECRET}), flush=True)
         server.serve_forever()
 
 

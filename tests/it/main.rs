@@ -14,6 +14,7 @@
 //! | `restatements` | what is told to have changed, what is not, and what holds a window |
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
+//! | `imitation` | a second imitation of the service, which nobody of the client has written, and a real blob server |
 //! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
@@ -33,6 +34,7 @@ mod faults;
 mod files;
 mod golden;
 mod history;
+mod imitation;
 mod nights;
 mod one_row;
 mod operations;
