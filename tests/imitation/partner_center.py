@@ -116,6 +116,8 @@ class Handler(BaseHTTPRequestHandler):
             raise entra(400, "invalid_request", 900144, "The request body must contain form fields.")
         form = dict(parse_qsl(body.decode(), keep_blank_values=True))
         self.entry["grant"] = form.get("grant_type")
+        if parts[-1] == "devicecode":
+            return self.send(200, service.device(parts[0], form))
         version = "v2" if parts[2:] == ["v2.0", "token"] else "v1"
         self.send(200, service.token(version, parts[0], form))
 
@@ -305,6 +307,7 @@ def main():
     parser.add_argument("--log", default=os.devnull)
     parser.add_argument("--hold-file", help="exports stay in Processing until this file exists")
     parser.add_argument("--hold-filter", help="only those whose filter has this text")
+    parser.add_argument("--refresh-token", help="one that is good already")
     parser.add_argument("--azurite", help="put blobs there: http://HOST:PORT")
     parser.add_argument("--azurite-public", help="where clients find it, when that is somewhere else")
     parser.add_argument("--from", dest="first", default="0000-00", help="truth of the earning months from here on")

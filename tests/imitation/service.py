@@ -52,10 +52,13 @@ class Service:
     def __init__(self, options):
         self.options, self.style = options, style(options.style)
         self.corpus = corpus_of(options)
-        self.exports, self.tokens, self.repeats, self.counts = {}, {}, {}, {}
+        self.exports, self.tokens, self.repeats, self.counts, self.devices = {}, {}, {}, {}, {}
         self.lock, self.started = threading.RLock(), time.monotonic()
         self.log_file = open(options.log, "a", encoding="utf-8")
         self.blobs = BlobServer(options.azurite, options.azurite_public or options.azurite) if options.azurite else None
+        if options.refresh_token:
+            self.tokens["refresh", options.refresh_token] = True
+            self.log(kind="secret", value=options.refresh_token)
         self.log(kind="secret", value=PASSWORD)
         self.log(kind="secret", value=SECRET)
 
@@ -88,12 +91,45 @@ class Service:
             if form.get("client_secret") != SECRET:
                 raise entra(401, "invalid_client", 7000215, "Invalid client secret provided.")
         elif grant == "refresh_token":
+            known = ("refresh", form.get("refresh_token"))
             with self.lock:
-                if self.tokens.pop(("refresh", form.get("refresh_token")), None) is None:
+                if known not in self.tokens:
                     raise entra(400, "invalid_grant", 700082, "The refresh token has expired due to inactivity.")
+                if self.style.refresh_once:
+                    del self.tokens[known]
+        elif grant == "urn:ietf:params:oauth:grant-type:device_code":
+            self.poll_device(form.get("device_code"))
         else:
             raise entra(400, "unsupported_grant_type", 70003, "The grant type is not supported.")
         return self.issue(version, form, grant != "client_credentials")
+
+    def device(self, tenant, form):
+        """What a person is shown, and the code that the client polls with."""
+        if tenant != TENANT or form.get("client_id") != CLIENT:
+            raise entra(400, "unauthorized_client", 700016, "Application was not found in the directory.")
+        code = "BAQABAAEAAA" + secrets.token_urlsafe(40)
+        with self.lock:
+            self.devices[code] = [0, time.monotonic() - 1]
+        self.log(kind="secret", value=code)
+        return {
+            "device_code": code,
+            "user_code": "FK7Q2MZ9P",
+            "verification_uri": "https://microsoft.com/devicelogin",
+            "expires_in": 900,
+            "interval": 1,
+            "message": "To sign in, open https://microsoft.com/devicelogin and enter the code FK7Q2MZ9P.",
+        }
+
+    def poll_device(self, code):
+        with self.lock:
+            if code not in self.devices:
+                raise entra(400, "bad_verification_code", 70018, "The device code is not valid.")
+            polls, last = self.devices[code]
+            self.devices[code] = [polls + 1, time.monotonic()]
+            self.log(kind="device-poll", after=round(time.monotonic() - last, 3))
+            if polls < len(self.style.device_polls):
+                raise entra(400, self.style.device_polls[polls], 70016, "The device code has not been used yet.")
+            del self.devices[code]
 
     def issue(self, version, form, delegated):
         if version == "v1" and form.get("resource") != RESOURCE:

@@ -12,6 +12,10 @@ class Style:
     token_seconds: int = 3600
     # "number", "text" or "missing".
     expires_in: str = "number"
+    # A device code: what its polls say before a person has signed in.
+    device_polls: tuple = ("authorization_pending", "slow_down", "authorization_pending")
+    # A refresh token is over as soon as it was used, or goes on for its 90 days.
+    refresh_once: bool = True
     # A token with readable claims, or an opaque one.
     token_claims: bool = True
 
@@ -120,6 +124,10 @@ STYLES = {
     "expires-text": {"expires_in": "text"},
     "expires-missing": {"expires_in": "missing"},
     "opaque-token": {"token_claims": False},
+    "device-at-once": {"device_polls": ()},
+    "device-declined": {"device_polls": ("authorization_pending", "authorization_declined")},
+    "device-expired": {"device_polls": ("authorization_pending", "expired_token")},
+    "refresh-keeps": {"refresh_once": False},
     "short-tokens": {"token_seconds": 2, "statuses": ("Queued",) * 3 + ("Processing",) * 3 + ("Completed",)},
     # The client is told an hour and gets two seconds.
     "lying-tokens": {"token_seconds": 2, "expires_in": "hour", "statuses": ("Queued",) * 5 + ("Completed",)},
