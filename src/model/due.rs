@@ -124,7 +124,8 @@ impl fmt::Display for Reason {
             Reason::Forward => f.write_str("the running month"),
             Reason::Gap => f.write_str("gap, nothing covers it yet"),
             Reason::LookBack { months, every } => {
-                write!(f, "look-back over {months} months, {}", often(*every))
+                let plural = if *months == 1 { "" } else { "s" };
+                write!(f, "look-back over {months} month{plural}, {}", often(*every))
             }
             Reason::Payment(MovedPayment { payment_id, status, .. }) => {
                 write!(f, "payment {payment_id} moved to {status}")
@@ -146,6 +147,26 @@ fn often(every: SignedDuration) -> String {
         (seconds, hours) if hours > 0 && seconds % 3600 == 0 => format!("every {hours} hours"),
         (seconds, _) => format!("every {seconds} seconds"),
     }
+}
+
+/// Payments that are named one by one.
+const SHOWN_PAYMENTS: usize = 3;
+
+/// One line for each reason with its months, and the first payments by name.
+#[must_use]
+pub fn reasons_in_words(all: &[Why]) -> Vec<String> {
+    let line = |why: &Why| match why.months.is_empty() {
+        true => why.reason.to_string(),
+        false => format!("{}: {}", why.reason, spans(&why.months)),
+    };
+    let (payments, others): (Vec<_>, Vec<_>) =
+        all.iter().partition(|why| matches!(why.reason, Reason::Payment(_)));
+    let shown = payments.iter().take(SHOWN_PAYMENTS);
+    let mut lines: Vec<String> = others.iter().chain(shown).map(|why| line(why)).collect();
+    if payments.len() > SHOWN_PAYMENTS {
+        lines.push(format!("and {} more payments that moved", payments.len() - SHOWN_PAYMENTS));
+    }
+    lines
 }
 
 /// Months as spans: `2026-01..2026-03, 2026-05`.
@@ -176,5 +197,16 @@ mod tests {
         let months = [1, 2, 3, 5].map(|month| Month::new(2026, month));
         assert_eq!(spans(&months), "2026-01..2026-03, 2026-05");
         assert_eq!(spans(&[]), "");
+        let payment = |id: u8| {
+            let seen_at = Timestamp::UNIX_EPOCH;
+            let payment = MovedPayment { payment_id: id.to_string(), status: "Sent".to_owned(), seen_at };
+            Why { reason: Reason::Payment(payment), months: months[..1].to_vec() }
+        };
+        let mut whys: Vec<Why> = (1..=5).map(payment).collect();
+        whys.push(Why { reason: Reason::Gap, months: months[1..].to_vec() });
+        let lines = reasons_in_words(&whys);
+        assert_eq!(lines[0], "gap, nothing covers it yet: 2026-02..2026-03, 2026-05");
+        assert_eq!(lines[1], "payment 1 moved to Sent: 2026-01");
+        assert_eq!(lines[4..], ["and 2 more payments that moved"]);
     }
 }

@@ -12,7 +12,9 @@ mod status;
 mod table;
 mod totals;
 
-pub use due::{Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, spans};
+pub use due::{
+    Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
+};
 pub use fault::{Fault, FaultCode, QuarantinedRow};
 pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
 pub use month::{Month, Window};

@@ -3,10 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Style, number, print, print_json};
-use crate::model::{Estimate, Measured, PlannedExport, Preview, Reason, Why, spans};
-
-/// Payments that are named one by one.
-const SHOWN_PAYMENTS: usize = 3;
+use crate::model::{Estimate, Measured, PlannedExport, Preview, reasons_in_words, spans};
 
 /// Prints a preview on standard output: words; or one JSON line for each export, and a summary as the last line.
 pub fn print_preview(style: Style, preview: &Preview, pipeline: &str) {
@@ -62,7 +59,7 @@ fn one(export: &PlannedExport) -> String {
         let _ = write!(out, " {window}");
     }
     out.push('\n');
-    for (index, line) in whys(&export.why).iter().enumerate() {
+    for (index, line) in reasons_in_words(&export.why).iter().enumerate() {
         let _ = writeln!(out, "  {:8} {line}", if index == 0 { "why:" } else { "" });
     }
     let _ = writeln!(out, "  request: POST {}", export.url);
@@ -73,22 +70,6 @@ fn one(export: &PlannedExport) -> String {
         let _ = writeln!(out, "  open:    asked for {at} by an earlier run; this one goes on with it");
     }
     out
-}
-
-/// One line for each reason, and the first payments by name.
-fn whys(all: &[Why]) -> Vec<String> {
-    let line = |why: &Why| match why.months.is_empty() {
-        true => why.reason.to_string(),
-        false => format!("{}: {}", why.reason, spans(&why.months)),
-    };
-    let (payments, others): (Vec<_>, Vec<_>) =
-        all.iter().partition(|why| matches!(why.reason, Reason::Payment(_)));
-    let mut lines: Vec<String> = others.into_iter().map(line).collect();
-    lines.extend(payments.iter().take(SHOWN_PAYMENTS).map(|why| line(why)));
-    if payments.len() > SHOWN_PAYMENTS {
-        lines.push(format!("and {} more payments that moved", payments.len() - SHOWN_PAYMENTS));
-    }
-    lines
 }
 
 fn effect(export: &PlannedExport) -> String {

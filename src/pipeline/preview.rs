@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::event::{Level, Observer, Step};
 use crate::lake::{Chain, ExportState, Lake, Ledger, Manifest, receipts_prefix};
 use crate::model::{
-    Estimate, LeftOut, Measured, Month, Outcome, PlannedExport, Preview, Receipt, RunId, Why, Window, spans,
+    Estimate, LeftOut, Measured, Month, Outcome, PlannedExport, Preview, Receipt, RunId, Window,
+    reasons_in_words,
 };
 use crate::source::{ExportRequest, FileFormat};
 
@@ -153,11 +154,6 @@ pub(super) fn tell(observer: &Observer, wanted: &[Wanted]) {
     };
     observer.tell(Level::Info, "", Step::Submit, format!("signed in; {many}"));
     for wanted in wanted {
-        let why = |why: &Why| match why.months.is_empty() {
-            true => why.reason.to_string(),
-            false => format!("{}: {}", spans(&why.months), why.reason),
-        };
-        let why: Vec<String> = wanted.why.iter().map(why).collect();
-        observer.tell(Level::Info, &wanted.scope(), Step::Submit, why.join("; "));
+        observer.tell(Level::Info, &wanted.scope(), Step::Submit, reasons_in_words(&wanted.why).join("; "));
     }
 }

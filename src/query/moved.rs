@@ -27,7 +27,7 @@ pub struct PaidBy<'a> {
 
 impl PaidBy<'_> {
     /// The months among these that have rows which a moved payment pays: rows that carry its id; and when the payment is
-    /// new, rows of its participant and programme that were earned before it and carry no id yet.
+    /// new, rows of its participant and programme that were earned before it and are not told to be sent yet.
     ///
     /// # Errors
     /// As [`Query::run`].
@@ -100,7 +100,8 @@ impl PaidBy<'_> {
             "{moved}, \
              paid AS (SELECT DISTINCT {partition} AS month, payment_id {rows} AND payment_id IS NOT NULL), \
              unpaid AS (SELECT {partition} AS month, participant_id, program_name, min({date}) AS since {rows} \
-             AND payment_id IS NULL AND earning_type NOT ILIKE '%co%op%' GROUP BY 1, 2, 3), \
+             AND (payment_id IS NULL OR payment_status NOT ILIKE 'sent') AND earning_type NOT ILIKE '%co%op%' \
+             GROUP BY 1, 2, 3), \
              named AS (SELECT paid.month, moved.* FROM paid JOIN moved ON paid.payment_id = moved.payment_id \
              UNION ALL SELECT unpaid.month, moved.* FROM unpaid JOIN moved \
              ON unpaid.participant_id = moved.participant_id AND unpaid.program_name = moved.program_name \
