@@ -8,6 +8,7 @@ use super::windows::{self, Ask, Past};
 use super::{DatasetPlan, Plan};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::event::{Level, Observer, Step};
 use crate::lake::{Chain, ExportState, Lake, Manifest, Moment};
 use crate::load::RESTATEMENTS;
 use crate::model::{DatasetName, Month, MovedPayment};
@@ -26,12 +27,18 @@ impl Known {
 }
 
 /// Reads what is known: the newest manifest of each dataset, and what moved if a month that is not due anyway may hang
-/// on it. Nothing is written.
+/// on it. Nothing is written. When payments cannot be looked through, that is told: the tiers bring their months later.
 ///
 /// # Errors
 /// [`Kind::Destination`](crate::error::Kind::Destination),
 /// [`Kind::Contract`](crate::error::Kind::Contract) when the lake is newer than this build.
-pub(super) async fn look(plan: &Plan, lake: &Lake, engine: &Engine, open: &[ExportState]) -> Result<Known> {
+pub(super) async fn look(
+    plan: &Plan,
+    lake: &Lake,
+    engine: &Engine,
+    open: &[ExportState],
+    observer: &Observer,
+) -> Result<Known> {
     let mut known = Known::default();
     for wish in plan.datasets.iter().filter(|wish| wish.ask != Ask::Whole) {
         let chain = Chain::new(wish.dataset.name.as_str(), &plan.settings.account);
@@ -41,7 +48,11 @@ pub(super) async fn look(plan: &Plan, lake: &Lake, engine: &Engine, open: &[Expo
         let open = open.filter(|state| state.filter == wish.filter(state.window));
         let mut past =
             Past { covered, open: open.filter_map(|state| state.window).collect(), ..Past::default() };
-        past.moved = moved(plan, wish, &past, lake, engine).await?;
+        past.moved = moved(plan, wish, &past, lake, engine).await.unwrap_or_else(|error| {
+            let message = format!("payments that moved could not be looked for: {error}");
+            observer.tell(Level::Warn, wish.dataset.name.as_str(), Step::Submit, message);
+            BTreeMap::new()
+        });
         known.0.insert(wish.dataset.name.clone(), past);
     }
     Ok(known)

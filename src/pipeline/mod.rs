@@ -96,8 +96,8 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     look_after(&tools, &plan.tables()).await?;
     let ledger = Ledger::new(lake.clone(), plan.settings.run_id);
     let mut open = ledger.open_exports(now).await?;
-    let all_wanted = plan.wanted(&known::look(&plan, &lake, &engine, &open).await?);
-    preview::tell(&observer, &all_wanted);
+    let all_wanted = plan.wanted(&known::look(&plan, &lake, &engine, &open, &observer).await?);
+    preview::tell(&observer, &plan, &all_wanted);
     let shared = std::sync::Arc::new(Shared { plan, lake, engine, client, ledger, observer });
 
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(shared.plan.wait.max_in_flight.max(1)));

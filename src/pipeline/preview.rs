@@ -31,9 +31,9 @@ struct There {
 ///
 /// # Errors
 /// [`crate::error::Kind::Destination`], [`crate::error::Kind::Contract`] when the lake is newer than this build.
-pub async fn preview(plan: &Plan) -> Result<Preview> {
+pub async fn preview(plan: &Plan, observer: &Observer) -> Result<Preview> {
     let there = match Lake::find(&plan.settings.lake).await? {
-        Some(lake) => there(plan, &lake).await?,
+        Some(lake) => there(plan, &lake, observer).await?,
         None => There::default(),
     };
     let wanted = plan.wanted(&there.known);
@@ -71,7 +71,7 @@ pub async fn preview(plan: &Plan) -> Result<Preview> {
     })
 }
 
-async fn there(plan: &Plan, lake: &Lake) -> Result<There> {
+async fn there(plan: &Plan, lake: &Lake, observer: &Observer) -> Result<There> {
     let mut manifests = BTreeMap::new();
     for table in plan.tables() {
         let newest = Chain::new(table, &plan.settings.account).newest(lake).await?;
@@ -80,7 +80,7 @@ async fn there(plan: &Plan, lake: &Lake) -> Result<There> {
     // Only looks: no run has this id.
     let open = Ledger::new(lake.clone(), RunId(uuid::Uuid::nil())).open_exports(plan.settings.now).await?;
     let engine = Engine::new(&plan.settings.engine, lake.store().clone())?;
-    let known = known::look(plan, lake, &engine, &open).await?;
+    let known = known::look(plan, lake, &engine, &open, observer).await?;
     Ok(There { manifests, known, open, last_run: last_run(lake).await? })
 }
 
@@ -147,10 +147,13 @@ async fn last_run(lake: &Lake) -> Result<Option<Measured>> {
 }
 
 /// Tells while a run begins what it asks for, and why.
-pub(super) fn tell(observer: &Observer, wanted: &[Wanted]) {
+pub(super) fn tell(observer: &Observer, plan: &Plan, wanted: &[Wanted]) {
     let many = match wanted.len() {
         0 => "nothing is due: every month that was asked for is covered newly enough".to_owned(),
-        exports => format!("{exports} exports to ask for"),
+        exports => {
+            let hours = estimate(plan, wanted, &There::default()).at_most_hours;
+            format!("{exports} exports to ask for, by the service's promise within {hours} hours")
+        }
     };
     observer.tell(Level::Info, "", Step::Submit, format!("signed in; {many}"));
     for wanted in wanted {

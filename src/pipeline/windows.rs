@@ -104,7 +104,7 @@ pub fn due(ask: &Ask, now: Timestamp, past: &Past) -> Vec<Due> {
 /// Whether a month of a backfill needs no new export.
 #[must_use]
 pub fn is_fresh(past: &Past, month: Month, now: Timestamp, fresh_for: SignedDuration) -> bool {
-    past.covered.get(&month).is_some_and(|at| now.duration_since(*at) < fresh_for)
+    past.covered.get(&month).is_some_and(|at| now.duration_since(*at).abs() < fresh_for)
 }
 
 /// The months that tiers reach, within the service's own reach.
@@ -376,6 +376,8 @@ mod tests {
         );
         let again = Ask::Backfill { months, per_export: 3, fresh_for: SignedDuration::ZERO };
         assert_eq!(due(&again, now, &past).len(), 4);
+        let ahead = covered(months, now + DAY);
+        assert_eq!(due(&again, now, &ahead).len(), 4, "the clock of the machine that covered them ran ahead");
     }
 
     #[test]

@@ -279,6 +279,31 @@ fn a_filtered_pipeline_covers_nothing_and_takes_nothing_away() {
     assert!(rows.contains("filtered, so it covers nothing: merges by key with"), "{rows}");
 }
 
+#[test]
+fn a_filtered_pull_of_payments_takes_no_pending_row_away() {
+    let world = World::new();
+    world.pipeline("", "");
+    world.ok(&["run", "pipeline.toml"]);
+    let rows = "SELECT count(*), count(payment_id), sum(earned_usd) FROM payments";
+    let (before, pulled) = (world.sql("lake", rows), covered(&json(&world, &["plan", "pipeline.toml"])));
+    assert_ne!(world.sql("lake", "SELECT count(*) FROM payments WHERE payment_id IS NULL"), ["0"]);
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    let filter = "[datasets.filter]\norder_type = \"REBATE\"\ntotal_payment = { min = \"0.01\" }\n";
+    world.write("some.toml", text + filter);
+    let plan = world.ok(&["plan", "some.toml"]).stdout;
+    assert!(plan.contains("filter:  payoutOrderType eq 'REBATE' and paymentAmount ge 0.01\n"), "{plan}");
+    let done = world.ok(&["run", "some.toml"]);
+    assert!(
+        done.stderr.contains("the pull is filtered: rows that were pending before stay"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(world.sql("lake", rows), before);
+    let after = covered(&json(&world, &["plan", "pipeline.toml"]));
+    let payments = |plan: &[Value]| plan[plan.len() - 2].clone();
+    assert_eq!(payments(&after), payments(&pulled), "a filtered pull counts as one of everything");
+}
+
 /// When each export of a plan says that its months were covered.
 fn covered(plan: &[Value]) -> Vec<Value> {
     plan.iter().map(|export| export["covered_at"].clone()).collect()
@@ -361,7 +386,7 @@ fn nights_ask_by_tiers_and_a_payment_names_older_months() {
         let mut named = 0;
         for night in 0..13 {
             at(first.checked_add(night.days()).unwrap());
-            let before = pipeline::preview(&ready()).await.unwrap();
+            let before = pipeline::preview(&ready(), &Observer::silent()).await.unwrap();
             named += payments_in(&before);
             let whys = whys(&before);
             let quiet: Vec<&String> = whys.iter().filter(|why| !why.starts_with("payment ")).collect();
@@ -390,7 +415,7 @@ fn nights_ask_by_tiers_and_a_payment_names_older_months() {
         assert!(named > 0, "no payment named a month");
         // All of it is settled: no older month has fewer paid rows than a lake that asks for everything now.
         at(first.checked_add(13.days()).unwrap());
-        assert_eq!(payments_in(&pipeline::preview(&ready()).await.unwrap()), 0);
+        assert_eq!(payments_in(&pipeline::preview(&ready(), &Observer::silent()).await.unwrap()), 0);
         let mut whole = ready();
         whole.settings.lake = world.path("whole").display().to_string();
         assert_eq!(pipeline::run(whole, Observer::silent()).await.unwrap().exit_code, 0);

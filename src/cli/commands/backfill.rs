@@ -25,29 +25,31 @@ pub(in crate::cli) struct Backfill {
     overrides: Overrides,
 }
 
+const BACKFILL: &str = "Backfill";
+
 /// Which months, and in which chunks.
 #[derive(Debug, Args)]
 pub(super) struct Months {
-    /// The first month of a backfill; without it the first that the service can reach
-    #[arg(long, value_name = "YYYY-MM", value_parser = Month::parse)]
+    /// The first month; without it the first that the service can reach
+    #[arg(long, help_heading = BACKFILL, value_name = "YYYY-MM", value_parser = Month::parse)]
     from: Option<Month>,
-    /// The last month of a backfill; without it the running one
-    #[arg(long, value_name = "YYYY-MM", value_parser = Month::parse)]
+    /// The last month; without it the running one
+    #[arg(long, help_heading = BACKFILL, value_name = "YYYY-MM", value_parser = Month::parse)]
     to: Option<Month>,
-    /// Months of a backfill that share one export; without it the pipeline file's months_per_export
-    #[arg(long, value_name = "N")]
+    /// Months that share one export; without it the pipeline file's months_per_export
+    #[arg(long, help_heading = BACKFILL, value_name = "N")]
     chunk_months: Option<u32>,
-    /// A backfill leaves out months that were covered so short a time ago
-    #[arg(long, value_name = "SPAN", value_parser = pipeline::parse_span, default_value = "7 days")]
+    /// Leave out months that were covered so short a time ago
+    #[arg(long, help_heading = BACKFILL, value_name = "SPAN", value_parser = pipeline::parse_span, default_value = "7 days")]
     newer_than: SignedDuration,
-    /// A backfill asks for all its months, however new their rows are
-    #[arg(long, conflicts_with = "newer_than")]
+    /// Ask for all of them, however new their rows are
+    #[arg(long, help_heading = BACKFILL, conflicts_with = "newer_than")]
     again: bool,
 }
 
 impl Months {
     pub(super) fn is_given(&self) -> bool {
-        self.from.is_some() || self.to.is_some()
+        self.from.is_some() || self.to.is_some() || self.chunk_months.is_some() || self.again
     }
 
     pub(super) fn flags(&self) -> BackfillFlags {

@@ -7,12 +7,12 @@ use super::run::Overrides;
 use crate::cli::Setting;
 use crate::config::{self, RunFlags};
 use crate::error::Result;
-use crate::output::print_preview;
+use crate::output::{Progress, print_preview};
 use crate::pipeline;
 
 /// Print every request that a run would queue, and why; changes nothing and needs no secret
 ///
-/// With --from or --to: what `backfill` would queue.
+/// With options of a backfill: what `backfill` would queue.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Plan {
     /// A pipeline file, for example pipelines/quickstart.toml
@@ -32,7 +32,8 @@ impl Plan {
         if let Some(embedded) = embedded {
             embedded.point_nowhere(&mut plan);
         }
-        let preview = pipeline::preview(&plan).await?;
+        let progress = Progress::new(setting.style, plan.settings.run_id, setting.clock);
+        let preview = pipeline::preview(&plan, &progress.observer()).await?;
         print_preview(setting.style, &preview, &self.pipeline.display().to_string());
         Ok(0)
     }
