@@ -129,6 +129,9 @@ class Handler(BaseHTTPRequestHandler):
         self.entry["export"] = export.id
         if self.fault == "lost":
             return self.hang_up(0, reset=True)
+        if self.fault == "slow":
+            service.log(kind="made", export=export.id)
+            time.sleep(3)
         shape = service.style.create_shape
         if shape == "location":
             where = f"http://127.0.0.1:{service.port}/v1.0/payouts/{export.dataset}/{export.id}"

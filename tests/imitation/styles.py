@@ -154,6 +154,8 @@ STYLES = {
     "create-down": {"faults": {"create": ["503-after", "500-html"]}},
     "create-429": {"faults": {"create": ["429", "429-after"]}},
     "create-lost": {"faults": {"create": ["lost"]}},
+    # The export is made at once, and the answer comes late.
+    "create-slow": {"faults": {"create": ["slow"]}},
     "create-cut": {"faults": {"create": ["cut"]}},
     "blob-cut": {"faults": {"blob": ["cut", "cut"]}},
     "blob-reset": {"faults": {"blob": ["reset", "cut-reset"]}},
