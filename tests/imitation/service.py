@@ -109,7 +109,7 @@ class Service:
             raise entra(400, "unauthorized_client", 700016, "Application was not found in the directory.")
         code = "BAQABAAEAAA" + secrets.token_urlsafe(40)
         with self.lock:
-            self.devices[code] = [0, time.monotonic() - 1]
+            self.devices[code] = [0, time.monotonic()]
         self.log(kind="secret", value=code)
         return {
             "device_code": code,

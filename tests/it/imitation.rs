@@ -17,6 +17,10 @@ use crate::world::{Done, World};
 /// The password sign-in of the payout API's own documentation, and the one as an application.
 const PASSWORD: &str = "username-password";
 const SECRET: &str = "client-secret";
+/// A person in a browser, and a refresh token that somebody has.
+const DEVICE: &str = "device-code";
+const REFRESH: &str = "refresh-token";
+const FIRST: &str = "0.AXfirst-refresh-token";
 
 /// One style, and how a run against it must end.
 struct Case {
@@ -103,6 +107,61 @@ fn tokens_that_end_are_renewed() {
     let lying = good("lying-tokens,status-401", SECRET);
     let requests = hold_slowly(&lying);
     assert!(requests.iter().any(|request| request["status"] == 401), "no token was refused: {requests:?}");
+}
+
+/// A person signs in once, in a browser that this test need not have; runs go on with refresh tokens that change each time.
+#[test]
+#[ignore = "waits for the sign-in kinds device-code and refresh-token"]
+fn a_person_signs_in_with_a_code() {
+    let (world, plan) = (World::new(), Plan::of(&World::new()));
+    // Access tokens of two seconds: a run needs some, and each costs a refresh token that is good for once.
+    let imitation = Imitation::serve(&world, &[], "short-tokens");
+    imitation.pipeline(&world, DEVICE, 1);
+    assert_eq!(imitation.run(&world).code, 77);
+    let signed = world.run(&["auth", "login", "imitation.toml"]);
+    assert_eq!(signed.code, 0, "{}\n{}", signed.stdout, signed.stderr);
+    for shown in ["https://microsoft.com/devicelogin", "FK7Q2MZ9P"] {
+        assert!(signed.stderr.contains(shown) || signed.stdout.contains(shown), "{}", signed.stderr);
+    }
+    // Not before the interval of a second, and five seconds later each time after `slow_down`.
+    let polls: Vec<Value> =
+        lines_of(&imitation.log).into_iter().filter(|entry| entry["kind"] == "device-poll").collect();
+    let waited: Vec<_> = polls.iter().map(|poll| poll["after"].as_f64().unwrap()).collect();
+    assert!(waited.len() == 4 && waited[..2].iter().all(|waited| *waited > 0.9), "{waited:?}");
+    assert!(waited[2..].iter().all(|waited| *waited > 5.9), "{waited:?}");
+    for _ in 0..2 {
+        let done = imitation.run(&world);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+    imitation.all_were_fetched();
+    imitation.compare(&world, &plan, "short-tokens");
+    let requests = imitation.requests();
+    let refreshed = requests.iter().filter(|request| request["grant"] == "refresh_token").count();
+    assert!(refreshed >= 4, "{requests:#?}");
+
+    for declined in ["device-declined", "device-expired"] {
+        let world = World::new();
+        let imitation = Imitation::serve(&world, &[], declined);
+        imitation.pipeline(&world, DEVICE, 0);
+        assert_eq!(world.run(&["auth", "login", "imitation.toml"]).code, 77, "{declined}");
+    }
+}
+
+/// The secure application model: somebody else made the first refresh token.
+#[test]
+#[ignore = "waits for the sign-in kinds device-code and refresh-token"]
+fn a_refresh_token_is_gone_on_with() {
+    for (styles, runs) in [("documented", 2), ("refresh-keeps,expires-text", 1)] {
+        let (world, plan) = (World::new(), Plan::of(&World::new()));
+        let imitation = Imitation::serve(&world, &["--refresh-token", FIRST], styles);
+        imitation.pipeline(&world, REFRESH, 0);
+        for _ in 0..runs {
+            let done = imitation.run(&world);
+            assert_eq!(done.code, 0, "{}", done.stderr);
+        }
+        imitation.all_were_fetched();
+        imitation.compare(&world, &plan, styles);
+    }
 }
 
 #[test]
@@ -595,6 +654,8 @@ fn pipeline(world: &World, auth: &str, ready: &Value, poll_secs: u32) {
     let api = format!("http://127.0.0.1:{}/", ready["port"]);
     let who = match auth {
         SECRET => format!("client_secret = {}", ready["secret"]),
+        DEVICE => String::new(),
+        REFRESH => format!("refresh_token = \"{FIRST}\""),
         // A JSON text is a TOML text.
         _ => format!("username = {}\npassword = {}", ready["user"], ready["password"]),
     };
