@@ -78,6 +78,24 @@ fn files_of_every_make_are_read_to_the_cent() {
     ]);
 }
 
+/// A neighbour's export has brought one row of a month, and then comes the month itself: what its sums were is no loss.
+#[test]
+fn a_month_that_a_neighbour_began_is_not_held() {
+    let world = World::new();
+    let header = "earningId,participantId,programName,earningType,transactionCurrency,earningAmount,earningAmountUSD,\
+                  earningDate,paymentStatus";
+    let adjustment = "e0,1,P,Adjustment-Rebate,EUR,-30000,-30000,2026-09-01,Sent";
+    let rest: String =
+        (1..6).map(|n| format!("e{n},1,P,Rebate,EUR,20000,20000,2026-09-0{n},Sent\n")).collect();
+    world.write("one.csv", format!("{header}\n{adjustment}\n"));
+    world.write("month.csv", format!("{header}\n{adjustment}\n{rest}"));
+    let into = ["ingest", "--dataset", "transaction_history", "--lake", "lake", "--account", "contoso"];
+    world.ok(&[into.as_slice(), &["one.csv"]].concat());
+    let whole = ["--covers", "2026-09..2026-09", "--extracted-at", "2026-11-01T00:00:00Z", "month.csv"];
+    world.ok(&[into.as_slice(), &whole].concat());
+    assert_eq!(world.sql("lake", "SELECT sum(earning_amount) FROM transaction_history"), ["70000.00"]);
+}
+
 #[test]
 fn what_breaks_is_tried_again() {
     hold(&[
