@@ -191,6 +191,7 @@ fn an_interrupted_backfill_goes_on_and_moves_nothing_else() {
     // Once more in the same words: nothing is left of it.
     let again = world.ok(&[&["backfill", "tiers.toml"], &span[..]].concat());
     assert_eq!(exports_asked_for(&world), 4, "{}", again.stderr);
+    assert!(again.stderr.contains("nothing was due: every month that was asked for is covered newly enough"));
     let plan = world.ok(&[&["plan", "tiers.toml"], &span[..]].concat()).stdout;
     assert!(plan.contains("left out, covered newly enough") && plan.contains("nothing is due"), "{plan}");
     let asked = planned(&world, &[&["tiers.toml", "--again"], &span[..]].concat());
