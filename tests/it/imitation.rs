@@ -326,7 +326,6 @@ fn killed_while_downloading() -> Vec<Value> {
 
 /// A signature may end in the middle of a download: with a fresh one it goes on at the same byte.
 #[test]
-#[ignore = "a download with a fresh signature starts from its first byte again"]
 fn a_signature_that_ends_costs_no_byte() {
     for styles in ["sas-bytes", "sas-seconds"] {
         let requests = hold_one(&good(styles, PASSWORD), &Plan::of(&World::new()), 0);
