@@ -60,8 +60,8 @@ impl Service {
         let request = &entry.request;
         let progress = entry.progress(now, &self.options);
         let finished = matches!(progress, Progress::Completed | Progress::Failed);
-        let unknown = hits.has_chosen(FaultKind::UnknownStatus)
-            || (!finished && hits.has(FaultKind::UnknownStatus));
+        let unknown =
+            hits.has_chosen(FaultKind::UnknownStatus) || (!finished && hits.has(FaultKind::UnknownStatus));
         let blob = match (&request.built, progress) {
             (Some(built), Progress::Completed) if !unknown && !self.hides_location(entry) => {
                 self.address(request, built, now, hits)
@@ -89,8 +89,8 @@ impl Service {
 
     fn address(&self, request: &Request, built: &Built, now: Timestamp, hits: &Hits) -> String {
         let first = self.exports.count_address(request.id) == 0;
-        let expired = hits.has_chosen(FaultKind::ExpiredSignature)
-            || (first && hits.has(FaultKind::ExpiredSignature));
+        let expired =
+            hits.has_chosen(FaultKind::ExpiredSignature) || (first && hits.has(FaultKind::ExpiredSignature));
         let lifetime = if expired { -1 } else { i64::from(self.options.sas_lifetime_secs) };
         let once = hits.has(FaultKind::AddressOnce);
         let mut url = blobs::address(&self.key, &self.base, request, built, now, lifetime, once);

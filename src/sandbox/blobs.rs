@@ -124,7 +124,8 @@ async fn served(
     }
     // A range of a blob that has changed meanwhile is answered with the whole.
     let unchanged = text(header::IF_RANGE).is_none_or(|seen| seen == tag);
-    let range = text(header::RANGE).filter(|_| unchanged && ranges).and_then(|range| parse_range(range, built.bytes));
+    let range =
+        text(header::RANGE).filter(|_| unchanged && ranges).and_then(|range| parse_range(range, built.bytes));
     let (status, first, length) = match range {
         None => (StatusCode::OK, 0, built.bytes),
         Some(Range::Part(first, last)) => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),

@@ -54,7 +54,8 @@ impl Clock {
 
     #[must_use]
     pub fn at(&self, client: Timestamp) -> Moment {
-        let millis = (client.as_millisecond() - self.client.as_millisecond()).saturating_mul(self.speed.into());
+        let millis =
+            (client.as_millisecond() - self.client.as_millisecond()).saturating_mul(self.speed.into());
         let own = self.own.as_millisecond().saturating_add(millis);
         // Past the year 9999 it stands still.
         let own = if self.speed == 1 && self.own == self.client {

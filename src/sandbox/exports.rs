@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
 
-use super::{Dataset, Options};
 use super::build::{Built, Format};
 use super::faults::{Fault, FaultKind, is_set};
 use super::tokens::{Caller, Key};
+use super::{Dataset, Options};
 
 /// Version of the request files.
 const VERSION: u32 = 1;
@@ -98,7 +98,9 @@ impl Entry {
         match &self.request.built {
             _ if elapsed < delay / 2 => Progress::Queued,
             // Put on it by a request; without a position the build fails.
-            _ if is_set(&self.request.faults, FaultKind::ExportFailed, self.request.dataset) => Progress::Failed,
+            _ if is_set(&self.request.faults, FaultKind::ExportFailed, self.request.dataset) => {
+                Progress::Failed
+            }
             _ if elapsed < delay || self.has(options, FaultKind::ExportStuck) => Progress::Processing,
             _ if self.failed => Progress::Failed,
             Some(_) => Progress::Completed,
@@ -150,7 +152,15 @@ impl Exports {
                 entries.insert(request.id, Entry { request, failed: false, addresses: 0, looks: 0 });
             }
         }
-        Ok((Exports { dir: dir.to_owned(), entries: Mutex::new(entries), created: AtomicUsize::new(0), spent: Mutex::default() }, key))
+        Ok((
+            Exports {
+                dir: dir.to_owned(),
+                entries: Mutex::new(entries),
+                created: AtomicUsize::new(0),
+                spent: Mutex::default(),
+            },
+            key,
+        ))
     }
 
     /// A poisoned lock only means that a handler stopped between two steps, and each step leaves the map whole.

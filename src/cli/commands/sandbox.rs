@@ -115,7 +115,8 @@ impl Sandbox {
 
 /// Reads `300ms`, `90s`, `24h` as milliseconds.
 fn millis(text: &str) -> std::result::Result<u64, String> {
-    let time: SignedDuration = text.parse().map_err(|_| format!("'{text}' is no time: 300ms, 90s, 5m, 24h"))?;
+    let time: SignedDuration =
+        text.parse().map_err(|_| format!("'{text}' is no time: 300ms, 90s, 5m, 24h"))?;
     u64::try_from(time.as_millis()).map_err(|_| format!("'{text}' is below zero"))
 }
 

@@ -229,12 +229,9 @@ async fn bent(
 ) -> Response {
     let (mut head, body) = response.into_parts();
     let mut bytes = to_bytes(body, ANSWER_BYTES).await.unwrap_or_default().to_vec();
-    for hit in hits.0.iter() {
-        let value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if let Some(value) = shapes::reshaped(hit.kind, &value) {
-            hit.used.store(true, Ordering::Relaxed);
-            bytes = serde_json::to_vec(&value).unwrap_or(bytes);
-        }
+    if let Ok(answer) = serde_json::from_slice(&bytes) {
+        let answer = shapes::reshaped(answer, |kind| hits.has(kind));
+        bytes = serde_json::to_vec(&answer).unwrap_or(bytes);
     }
     if hits.has(FaultKind::CreateOk) {
         head.status = StatusCode::OK;
@@ -259,7 +256,8 @@ async fn bent(
 /// A body that stops in its middle, or is slow.
 async fn cut(hits: &Hits, wire: &Wire, response: Response) -> Response {
     use FaultKind as F;
-    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
+    let length =
+        response.headers().get(header::CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
     let length = length.or_else(|| response.body().size_hint().exact()).unwrap_or(0);
     if response.body().is_end_stream() || length == 0 {
         return response;

@@ -15,7 +15,8 @@ const API: Reach = Reach::requests("create, status, delete", &[Create, Status, D
 const BLOB: Reach = Reach::requests("blob", &[Blob]);
 const ANY: Reach = Reach::requests("any", &[Token, DeviceCode, Create, Status, Delete, Blob, Page]);
 /// From the request on that queues or names the export.
-const EXPORT: Reach = Reach::kept("the export that create, status or delete names", &[Create, Status, Delete]);
+const EXPORT: Reach =
+    Reach::kept("the export that create, status or delete names", &[Create, Status, Delete]);
 /// The file is made when the export is queued.
 const FILE: Reach = Reach::kept("the file of the export that create queues", &[Create]);
 

@@ -66,9 +66,9 @@ impl Reach {
 
     /// Whether the requests that it can hit belong to a data set.
     fn has_dataset(&self) -> bool {
-        self.routes.iter().any(|route| {
-            matches!(route, Route::Create | Route::Status | Route::Delete | Route::Blob)
-        })
+        self.routes
+            .iter()
+            .any(|route| matches!(route, Route::Create | Route::Status | Route::Delete | Route::Blob))
     }
 }
 
@@ -167,15 +167,16 @@ impl FaultKind {
 /// Whether a fault is among those set for a data set without a position.
 #[must_use]
 pub fn is_set(faults: &[Fault], kind: FaultKind, dataset: Dataset) -> bool {
-    faults
-        .iter()
-        .any(|fault| fault.kind == kind && fault.at.is_none() && fault.only.is_none_or(|only| only == dataset))
+    faults.iter().any(|fault| {
+        fault.kind == kind && fault.at.is_none() && fault.only.is_none_or(|only| only == dataset)
+    })
 }
 
 /// The list as a table of Markdown.
 #[must_use]
 pub fn table() -> String {
-    let mut text = String::from("| fault | can hit | without a position | what happens |\n|---|---|---|---|\n");
+    let mut text =
+        String::from("| fault | can hit | without a position | what happens |\n|---|---|---|---|\n");
     for known in FAULTS {
         let when = known.when.about();
         text += &format!("| `{}` | {} | {when} | {} |\n", known.name, known.reach.about, known.about);
@@ -216,9 +217,10 @@ impl FromStr for Fault {
         let (text, at) = text.split_once('@').map_or((text, None), |(text, at)| (text, Some(at)));
         let (name, dataset) = text.split_once(':').map_or((text, None), |(name, only)| (name, Some(only)));
         let Some(known) = FAULTS.iter().find(|known| known.name == name) else {
-            let near = FAULTS.iter().map(|known| known.name).max_by(|a, b| {
-                strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
-            });
+            let near = FAULTS
+                .iter()
+                .map(|known| known.name)
+                .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
             let near = near.unwrap_or_default();
             return Err(format!(
                 "'{name}' is not a fault; did you mean '{near}'? `payoutlake sandbox --list-faults` shows them all"

@@ -200,10 +200,7 @@ impl<'a> Desk<'a> {
     /// A field of the form that must be there.
     fn field(&self, name: &str) -> Result<&'a String, Refused> {
         self.form.get(name).filter(|value| !value.is_empty()).ok_or_else(|| {
-            Refused::new(
-                900144,
-                format!("The request body must contain the following parameter: '{name}'."),
-            )
+            Refused::new(900144, format!("The request body must contain the following parameter: '{name}'."))
         })
     }
 
@@ -311,7 +308,8 @@ impl<'a> Desk<'a> {
             .used(&old)
             .map_err(|cause| Refused::new(90033, format!("The state folder cannot be written: {cause}")))?;
         if !newest && self.hits.has(FaultKind::RefreshReuseRefused) {
-            let message = "The provided grant is not valid: the refresh token was replaced by one that has been used.";
+            let message =
+                "The provided grant is not valid: the refresh token was replaced by one that has been used.";
             return Err(Refused::new(70000, message));
         }
         Ok(old.next())

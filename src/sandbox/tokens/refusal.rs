@@ -25,7 +25,12 @@ pub struct Refused {
 const FAULTS: [(&str, FaultKind, u32, &str); 9] = [
     ("", FaultKind::InvalidClient, 7000215, "Invalid client secret provided."),
     ("", FaultKind::SecretExpired, 7000222, "The provided client secret keys are expired."),
-    ("", FaultKind::ConsentMissing, 65001, "The user or administrator has not consented to use the application."),
+    (
+        "",
+        FaultKind::ConsentMissing,
+        65001,
+        "The user or administrator has not consented to use the application.",
+    ),
     (
         "password",
         FaultKind::MfaRequired,

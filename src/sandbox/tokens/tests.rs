@@ -8,8 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 fn form(change: &[(&str, &str)]) -> Fields {
-    let good =
-        [("grant_type", "password"), ("username", USERNAME), ("password", PASSWORD), ("client_id", CLIENT_ID)];
+    let good = [
+        ("grant_type", "password"),
+        ("username", USERNAME),
+        ("password", PASSWORD),
+        ("client_id", CLIENT_ID),
+    ];
     let pairs = good.iter().chain(change).filter(|(_, value)| *value != "-");
     let mut form: Fields = pairs.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     for (name, _) in change.iter().filter(|(_, value)| *value == "-") {
@@ -121,7 +125,8 @@ fn refresh_tokens_rotate_and_end() {
 
 #[test]
 fn a_token_is_good_for_its_audience_and_its_time() {
-    let office = Office { options: Options { token_lifetime_secs: 60, ..Options::default() }, ..Office::open() };
+    let office =
+        Office { options: Options { token_lifetime_secs: 60, ..Options::default() }, ..Office::open() };
     let header = |resource| {
         let reply = office.ask(Version::V1, TENANT, &[("resource", resource)], 0).unwrap();
         format!("Bearer {}", reply["access_token"].as_str().unwrap())
