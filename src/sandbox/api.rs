@@ -70,7 +70,7 @@ impl Service {
         };
         let value = Export {
             request_id: request.id.to_string(),
-            request_date_time: seven_digits(self.clock.to_client(request.requested_at)),
+            request_date_time: seven_digits(self.clock.client_time(request.requested_at)),
             request_path: format!("{API_PREFIX}/payouts/{}", request.dataset.segment()),
             request_query_string: request.filter.clone().unwrap_or_default(),
             blob_location: blob,

@@ -68,7 +68,7 @@ impl Clock {
 
     /// An instant of the own clock in the client's.
     #[must_use]
-    pub fn to_client(&self, own: Timestamp) -> Timestamp {
+    pub fn client_time(&self, own: Timestamp) -> Timestamp {
         if self.speed == 1 && self.own == self.client {
             return own;
         }
@@ -102,12 +102,12 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let clock = Clock::open(dir.path(), 1_000, at(100)).unwrap();
         assert_eq!(clock.at(at(103)).own, at(3_100));
-        assert_eq!(clock.to_client(at(3_100)), at(103));
+        assert_eq!(clock.client_time(at(3_100)), at(103));
         let again = Clock::open(dir.path(), 1_000, at(104)).unwrap();
         assert_eq!(again.at(at(105)).own, at(5_100));
         let slow = Clock::open(dir.path(), 1, at(106)).unwrap();
         assert_eq!((slow.at(at(106)).own, slow.at(at(107)).own), (at(6_100), at(6_101)));
-        assert_eq!(slow.to_client(at(6_101)), at(107));
+        assert_eq!(slow.client_time(at(6_101)), at(107));
     }
 
     #[test]
