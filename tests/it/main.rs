@@ -18,6 +18,7 @@
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `golden` | help and errors, word for word |
+//! | `sandbox` | its faults by name and by the number of a request, and its log |
 //! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -39,4 +40,5 @@ mod operations;
 mod oracle;
 mod readers;
 mod restatements;
+mod sandbox;
 mod world;
