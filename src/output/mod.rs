@@ -5,6 +5,7 @@
 mod events;
 mod failure;
 pub mod number;
+mod preview;
 mod receipt;
 mod rows;
 mod status;
@@ -12,6 +13,7 @@ mod table;
 
 pub use events::Progress;
 pub use failure::print_error;
+pub use preview::print_preview;
 pub use receipt::print_receipt;
 pub use rows::{Format, print_rows};
 pub use status::print_status;

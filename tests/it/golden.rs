@@ -13,7 +13,7 @@ fn shown(world: &World, text: &str) -> String {
 fn help() {
     let world = World::new();
     assert_snapshot!("help", world.ok(&["--help"]).stdout);
-    for command in ["run", "plan", "ingest", "sql", "status", "changes", "lake", "sandbox"] {
+    for command in ["run", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "sandbox"] {
         assert_snapshot!(format!("help-{command}"), world.ok(&[command, "--help"]).stdout);
     }
     for command in ["snapshots", "files", "tag", "rollback", "held", "maintain"] {

@@ -17,6 +17,7 @@
 //! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
+//! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
 //! | `golden` | help and errors, word for word |
 //! | `sandbox` | its faults by name and by the number of a request, and its log |
 //! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
@@ -41,4 +42,5 @@ mod oracle;
 mod readers;
 mod restatements;
 mod sandbox;
+mod windows;
 mod world;
