@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Form, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -26,6 +28,10 @@ use super::{API_PREFIX, Dataset, blobs};
 
 /// Looks at a Completed export before its location comes, when that is late.
 const LATE_LOOKS: u32 = 3;
+
+/// How long an answer waits for a build, well below what clients wait for an answer, and how often it looks.
+const BUILD_PATIENCE: Duration = Duration::from_secs(10);
+const BUILD_LOOK: Duration = Duration::from_millis(5);
 
 impl Service {
     /// What every call of the API passes through first.
@@ -78,6 +84,23 @@ impl Service {
         };
         let body = Json(Envelope { value: [value], next_link: None, total_count: 1 });
         (status, Extension(Queued(request.id)), body).into_response()
+    }
+
+    /// Holds the answer about an export whose time has come until its blob is built, so that what a client sees depends
+    /// on the clock and not on the machine.
+    async fn catch_up(&self, entry: &mut Entry) {
+        let patience = Instant::now() + BUILD_PATIENCE;
+        while entry.is_overdue(self.now(), &self.options)
+            && Instant::now() < patience
+            && !self.stopping.load(Ordering::Relaxed)
+        {
+            tokio::time::sleep(BUILD_LOOK).await;
+            match self.exports.find(entry.request.dataset, entry.request.id) {
+                Some(now) => *entry = now,
+                // It was deleted meanwhile.
+                None => return,
+            }
+        }
     }
 
     /// Whether a Completed export does not tell its location now.
@@ -225,7 +248,11 @@ async fn read(
     hits: Hitting,
     headers: HeaderMap,
 ) -> Response {
-    let found = find(&service, &dataset, &id, &headers, &hits).and_then(|entry| {
+    let mut found = find(&service, &dataset, &id, &headers, &hits);
+    if let Ok(entry) = &mut found {
+        service.catch_up(entry).await;
+    }
+    let found = found.and_then(|entry| {
         if hits.has(FaultKind::RequestVanished) {
             service.exports.delete(entry.request.id).map_err(|cause| Failure::disk(&cause))?;
             return Err(Failure::unknown_request());

@@ -93,8 +93,7 @@ impl Entry {
     #[must_use]
     pub fn progress(&self, now: Timestamp, options: &Options) -> Progress {
         let elapsed = now.duration_since(self.request.requested_at);
-        let delay_millis = self.request.delay_millis.unwrap_or(options.delay_millis);
-        let delay = SignedDuration::from_millis(i64::try_from(delay_millis).unwrap_or(i64::MAX));
+        let delay = self.due(options).duration_since(self.request.requested_at);
         match &self.request.built {
             _ if elapsed < delay / 2 => Progress::Queued,
             // Put on it by a request; without a position the build fails.
@@ -106,6 +105,20 @@ impl Entry {
             Some(_) => Progress::Completed,
             None => Progress::Processing,
         }
+    }
+
+    /// Whether only the build is missing for it to be finished.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp, options: &Options) -> bool {
+        let built = self.request.built.is_some() || self.failed;
+        !built && !self.has(options, FaultKind::ExportStuck) && now >= self.due(options)
+    }
+
+    /// When it is finished.
+    fn due(&self, options: &Options) -> Timestamp {
+        let millis = self.request.delay_millis.unwrap_or(options.delay_millis);
+        let delay = SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX));
+        self.request.requested_at.checked_add(delay).unwrap_or(Timestamp::MAX)
     }
 
     /// Whether a fault is on this export: by a request, or for all exports of its data set.
