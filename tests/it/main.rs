@@ -20,6 +20,7 @@
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
 //! | `golden` | help and errors, word for word |
+//! | `sandbox` | its faults by name and by the number of a request, and its log |
 //! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -42,5 +43,6 @@ mod operations;
 mod oracle;
 mod readers;
 mod restatements;
+mod sandbox;
 mod windows;
 mod world;
