@@ -1,52 +1,211 @@
-//! Sign-in values: environment first, then the pipeline file.
+//! Sign-in values: environment first, then the pipeline file. For the embedded sandbox: the pipeline file, then what the
+//! sandbox knows.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::Environment;
-use super::file::{AuthKind, AuthSection};
+use super::file::{AuthKind, AuthSection, StoreKind, StoreSection};
 use crate::error::{Error, Kind, Result};
+use crate::model::Account;
+use crate::sandbox;
 use crate::secret::Secret;
-use crate::source::Auth;
+use crate::source::auth::{AppSecret, Argv, Certificate, Store, Version, WARN_DAYS};
+use crate::source::{Auth, Options, Way};
+
+/// Seconds for a program of the user. `az` takes some when it is cold.
+const COMMAND_SECS: u64 = 60;
+
+/// What stands around the section.
+pub(super) struct Place<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) account: &'a Account,
+    pub(super) pipeline: &'a Path,
+    pub(super) api: &'a Options,
+    /// Whether the embedded sandbox is signed in to: the environment is about the real service.
+    pub(super) sandbox: bool,
+    /// Whether the account was given as a flag.
+    pub(super) account_flag: bool,
+    pub(super) clock: fn() -> Timestamp,
+}
 
 /// # Errors
 /// [`Kind::Config`] that names every place where a missing value was looked for.
-pub(super) fn auth(section: &AuthSection, environment: &Environment) -> Result<Auth> {
-    let value = |key: &str, variable: &str, in_file: Option<&str>| -> Result<String> {
-        if let Some(value) = environment.get(variable) {
-            return Ok(value.to_owned());
-        }
-        let path = format!("source.auth.{key}");
-        match in_file {
-            Some(text) => environment.expand(&path, text),
-            None => Err(Error::new(Kind::Config, format!("`{path}` is missing"))
-                .with(
-                    "looked for",
-                    format!("the environment variable {variable}, then `{path}` in the pipeline file"),
-                )
-                .hint(format!(
-                    "set {variable}, or write {key} = \"${{env:{variable}}}\" below [source.auth]"
-                ))),
+pub(super) fn auth(section: &AuthSection, place: &Place<'_>) -> Result<Auth> {
+    let way = match section.kind {
+        AuthKind::DeviceCode => Way::DeviceCode { store: place.store(section)? },
+        AuthKind::RefreshToken => Way::RefreshToken {
+            client_secret: place.app_secret(section, false)?,
+            given: place.optional(REFRESH_TOKEN, section.refresh_token.as_ref().map(Secret::expose))?.map(Secret::new),
+            store: place.store(section)?,
+        },
+        AuthKind::ClientSecret => match place.app_secret(section, true)? {
+            Some(secret) => Way::ClientSecret(secret),
+            None => return Err(place.missing(CLIENT_SECRET)),
+        },
+        AuthKind::Certificate => Way::Certificate(place.certificate(section)?),
+        AuthKind::UsernamePassword => Way::UsernamePassword {
+            username: place.value(USERNAME, section.username.as_deref())?,
+            password: Secret::new(place.value(PASSWORD, section.password.as_ref().map(Secret::expose))?),
+            version: version(section.version)?,
+        },
+        AuthKind::AccessToken => Way::AccessToken(Secret::new(
+            place.value(ACCESS_TOKEN, section.access_token.as_ref().map(Secret::expose))?,
+        )),
+        AuthKind::TokenCommand => {
+            let argv = place.argv("command", section.command.as_deref(), section.timeout_secs)?;
+            Way::TokenCommand(argv)
         }
     };
-    let tenant = value("tenant", "PARTNER_CENTER_TENANT_ID", section.tenant.as_deref())?;
-    let client_id = value("client_id", "PARTNER_CENTER_CLIENT_ID", section.client_id.as_deref())?;
-    Ok(match section.kind {
-        AuthKind::UsernamePassword => Auth::UsernamePassword {
-            tenant,
-            client_id,
-            username: value("username", "PARTNER_CENTER_USERNAME", section.username.as_deref())?,
-            password: Secret::new(value(
-                "password",
-                "PARTNER_CENTER_PASSWORD",
-                section.password.as_ref().map(Secret::expose),
-            )?),
-        },
-        AuthKind::ClientSecret => Auth::ClientSecret {
-            tenant,
-            client_id,
-            client_secret: Secret::new(value(
-                "client_secret",
-                "PARTNER_CENTER_CLIENT_SECRET",
-                section.client_secret.as_ref().map(Secret::expose),
-            )?),
-        },
-    })
+    // A token from outside says by itself whose it is.
+    let outside = matches!(way, Way::AccessToken(_) | Way::TokenCommand(_));
+    let named = |name, in_file: Option<&str>| match outside {
+        true => place.optional(name, in_file).map(Option::unwrap_or_default),
+        false => place.value(name, in_file),
+    };
+    let mut auth = Auth::new(
+        named(TENANT, section.tenant.as_deref())?,
+        named(CLIENT_ID, section.client_id.as_deref())?,
+        way,
+    );
+    auth.scope =
+        section.scope.as_ref().map(|scope| place.environment.expand("source.auth.scope", scope)).transpose()?;
+    auth.warn_days = section.warn_days.unwrap_or(WARN_DAYS);
+    auth.login = place.login();
+    auth.clock = place.clock;
+    Ok(auth)
+}
+
+/// A key of the section, its environment variable, and what the sandbox takes.
+type Name = (&'static str, &'static str, Option<&'static str>);
+
+const TENANT: Name = ("tenant", "PARTNER_CENTER_TENANT_ID", Some(sandbox::TENANT));
+const CLIENT_ID: Name = ("client_id", "PARTNER_CENTER_CLIENT_ID", Some(sandbox::CLIENT_ID));
+const CLIENT_SECRET: Name = ("client_secret", "PARTNER_CENTER_CLIENT_SECRET", Some(sandbox::CLIENT_SECRET));
+const USERNAME: Name = ("username", "PARTNER_CENTER_USERNAME", Some(sandbox::USERNAME));
+const PASSWORD: Name = ("password", "PARTNER_CENTER_PASSWORD", Some(sandbox::PASSWORD));
+const REFRESH_TOKEN: Name = ("refresh_token", "PARTNER_CENTER_REFRESH_TOKEN", None);
+const CERTIFICATE: Name = ("certificate", "PARTNER_CENTER_CERTIFICATE", None);
+const CERTIFICATE_PASSWORD: Name = ("certificate_password", "PARTNER_CENTER_CERTIFICATE_PASSWORD", None);
+const ACCESS_TOKEN: Name = ("access_token", "PARTNER_CENTER_ACCESS_TOKEN", None);
+
+impl Place<'_> {
+    /// A value that may be left out.
+    fn optional(&self, name: Name, in_file: Option<&str>) -> Result<Option<String>> {
+        let (key, variable, sandbox) = name;
+        if let Some(value) = self.environment.get(variable).filter(|_| !self.sandbox) {
+            return Ok(Some(value.to_owned()));
+        }
+        match in_file {
+            Some(text) => self.environment.expand(&format!("source.auth.{key}"), text).map(Some),
+            None => Ok(sandbox.filter(|_| self.sandbox).map(str::to_owned)),
+        }
+    }
+
+    fn value(&self, name: Name, in_file: Option<&str>) -> Result<String> {
+        self.optional(name, in_file)?.ok_or_else(|| self.missing(name))
+    }
+
+    fn missing(&self, (key, variable, _): Name) -> Error {
+        let path = format!("source.auth.{key}");
+        Error::new(Kind::Config, format!("`{path}` is missing"))
+            .with(
+                "looked for",
+                format!("the environment variable {variable}, then `{path}` in the pipeline file"),
+            )
+            .hint(format!("set {variable}, or write {key} = \"${{env:{variable}}}\" below [source.auth]"))
+    }
+
+    fn app_secret(&self, section: &AuthSection, needed: bool) -> Result<Option<AppSecret>> {
+        let mut name = CLIENT_SECRET;
+        if !needed {
+            // A public client must not send one.
+            name.2 = None;
+        }
+        let secret = self.optional(name, section.client_secret.as_ref().map(Secret::expose))?;
+        let expires_on = section.client_secret_expires_on;
+        Ok(secret.map(|secret| AppSecret { secret: Secret::new(secret), expires_on }))
+    }
+
+    fn certificate(&self, section: &AuthSection) -> Result<Certificate> {
+        let text = self.value(CERTIFICATE, section.certificate.as_deref())?;
+        let password = section.certificate_password.as_ref().map(Secret::expose);
+        let password = self.optional(CERTIFICATE_PASSWORD, password)?.map(Secret::new);
+        // A secret store may give the text itself.
+        match text.contains("-----BEGIN ") {
+            true => Certificate::parse(text.as_bytes(), password.as_ref()),
+            false => Certificate::read(Path::new(&text), password.as_ref()),
+        }
+    }
+
+    fn argv(&self, key: &str, argv: Option<&[String]>, secs: Option<u64>) -> Result<Argv> {
+        let path = format!("source.auth.{key}");
+        let argv = argv.unwrap_or_default();
+        let argv = argv.iter().map(|part| self.environment.expand(&path, part)).collect::<Result<Vec<_>>>()?;
+        Argv::new(&path, argv, Duration::from_secs(secs.unwrap_or(COMMAND_SECS)))
+    }
+
+    fn store(&self, section: &AuthSection) -> Result<Store> {
+        let wrong = |what: &str| {
+            Error::new(Kind::Config, format!("[source.auth.store] {what}"))
+                .hint("write kind = \"file\" (with `path` for a mounted file), or kind = \"command\" with `get` and `set`")
+        };
+        match &section.store {
+            None => self.own_store(section),
+            Some(StoreSection { kind: StoreKind::File, path, get: None, set: None }) => match path {
+                None => self.own_store(section),
+                Some(path) => {
+                    let path = self.environment.expand("source.auth.store.path", path)?;
+                    Ok(Store::Mounted(PathBuf::from(path)))
+                }
+            },
+            Some(StoreSection { kind: StoreKind::Command, path: None, get: Some(get), set: Some(set) }) => {
+                let secs = section.timeout_secs;
+                Ok(Store::Commands {
+                    get: self.argv("store.get", Some(get), secs)?,
+                    set: self.argv("store.set", Some(set), secs)?,
+                })
+            }
+            Some(StoreSection { kind: StoreKind::File, .. }) => Err(wrong("of kind \"file\" has commands")),
+            Some(StoreSection { kind: StoreKind::Command, .. }) => {
+                Err(wrong("of kind \"command\" needs `get` and `set`, and has no `path`"))
+            }
+        }
+    }
+
+    fn own_store(&self, section: &AuthSection) -> Result<Store> {
+        let folder = sign_in_folder(self.environment).ok_or_else(|| {
+            Error::new(Kind::Config, "there is no folder to keep the sign-in in")
+                .with("looked for", "the environment variables XDG_STATE_HOME and HOME")
+                .hint("set one of them, or write [source.auth.store] with a `path` or with commands")
+        })?;
+        // The embedded sandbox listens on another port each time.
+        let authority = if self.sandbox { "sandbox" } else { self.api.authority.as_str() };
+        let tenant = self.value(TENANT, section.tenant.as_deref())?;
+        let client_id = self.value(CLIENT_ID, section.client_id.as_deref())?;
+        Ok(Store::own(&folder, authority, &tenant, &client_id, self.account.as_str()))
+    }
+
+    /// What a person types to sign in.
+    fn login(&self) -> String {
+        let flag = if self.account_flag { format!(" --account {}", self.account) } else { String::new() };
+        format!("payoutlake auth login {}{flag}", self.pipeline.display())
+    }
+}
+
+/// Where refresh tokens are kept on this machine, if it has a home.
+#[must_use]
+pub fn sign_in_folder(environment: &Environment) -> Option<PathBuf> {
+    environment.state_dir().map(|state| state.join("sign-in"))
+}
+
+fn version(number: Option<u8>) -> Result<Version> {
+    match number {
+        None | Some(1) => Ok(Version::V1),
+        Some(2) => Ok(Version::V2),
+        Some(other) => Err(Error::new(Kind::Config, format!("`source.auth.version` is {other}"))
+            .hint("write 1 (resource, as Microsoft's own sample) or 2 (scope)")),
+    }
 }

@@ -9,6 +9,7 @@ mod nearest;
 mod resolve;
 mod windows;
 
+pub use auth::sign_in_folder;
 pub use environment::Environment;
 pub use file::{DatasetSection, PipelineFile, SourceKind, SourceSection};
 pub use resolve::{IngestFlags, RunFlags, SandboxPlan, engine_options, ingest_plan, lake_settings, run_plan};

@@ -7,6 +7,7 @@ mod failure;
 pub mod number;
 mod receipt;
 mod rows;
+mod sign_in;
 mod status;
 mod table;
 
@@ -14,6 +15,7 @@ pub use events::Progress;
 pub use failure::print_error;
 pub use receipt::print_receipt;
 pub use rows::{Format, print_rows};
+pub use sign_in::{print_device_code, print_logged_out, print_signed_in, print_stored_sign_ins};
 pub use status::print_status;
 pub use table::table;
 
