@@ -114,12 +114,14 @@ type Found = (Vec<Arc<KeyPair>>, Vec<Vec<u8>>);
 
 fn from_pem(bytes: &[u8]) -> Result<Found> {
     let (mut keys, mut certificates) = (Vec::new(), Vec::new());
+    if bytes.windows(10).any(|part| part == b",ENCRYPTED") {
+        return Err(encrypted());
+    }
     for part in Pem::iter_from_buffer(bytes) {
         let part = part.map_err(|_| wrong("is not a sound PEM file"))?;
         match part.label.as_str() {
             "CERTIFICATE" => certificates.push(part.contents),
             "PRIVATE KEY" => keys.push(key(KeyPair::from_pkcs8(&part.contents))?),
-            "RSA PRIVATE KEY" if part.contents.first() != Some(&0x30) => return Err(encrypted()),
             "RSA PRIVATE KEY" => keys.push(key(KeyPair::from_der(&part.contents))?),
             "ENCRYPTED PRIVATE KEY" => return Err(encrypted()),
             "EC PRIVATE KEY" => return Err(wrong("has an elliptic-curve key; Microsoft Entra wants RSA")),
