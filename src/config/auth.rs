@@ -38,7 +38,9 @@ pub(super) fn auth(section: &AuthSection, place: &Place<'_>) -> Result<Auth> {
         AuthKind::DeviceCode => Way::DeviceCode { store: place.store(section)? },
         AuthKind::RefreshToken => Way::RefreshToken {
             client_secret: place.app_secret(section, false)?,
-            given: place.optional(REFRESH_TOKEN, section.refresh_token.as_ref().map(Secret::expose))?.map(Secret::new),
+            given: place
+                .optional(REFRESH_TOKEN, section.refresh_token.as_ref().map(Secret::expose))?
+                .map(Secret::new),
             store: place.store(section)?,
         },
         AuthKind::ClientSecret => match place.app_secret(section, true)? {
@@ -70,8 +72,11 @@ pub(super) fn auth(section: &AuthSection, place: &Place<'_>) -> Result<Auth> {
         named(CLIENT_ID, section.client_id.as_deref())?,
         way,
     );
-    auth.scope =
-        section.scope.as_ref().map(|scope| place.environment.expand("source.auth.scope", scope)).transpose()?;
+    auth.scope = section
+        .scope
+        .as_ref()
+        .map(|scope| place.environment.expand("source.auth.scope", scope))
+        .transpose()?;
     auth.warn_days = section.warn_days.unwrap_or(WARN_DAYS);
     auth.login = place.login();
     auth.clock = place.clock;
@@ -143,7 +148,8 @@ impl Place<'_> {
     fn argv(&self, key: &str, argv: Option<&[String]>, secs: Option<u64>) -> Result<Argv> {
         let path = format!("source.auth.{key}");
         let argv = argv.unwrap_or_default();
-        let argv = argv.iter().map(|part| self.environment.expand(&path, part)).collect::<Result<Vec<_>>>()?;
+        let argv =
+            argv.iter().map(|part| self.environment.expand(&path, part)).collect::<Result<Vec<_>>>()?;
         Argv::new(&path, argv, Duration::from_secs(secs.unwrap_or(COMMAND_SECS)))
     }
 
@@ -207,5 +213,98 @@ fn version(number: Option<u8>) -> Result<Version> {
         Some(2) => Ok(Version::V2),
         Some(other) => Err(Error::new(Kind::Config, format!("`source.auth.version` is {other}"))
             .hint("write 1 (resource, as Microsoft's own sample) or 2 (scope)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(section: &str, variables: &[(&str, &str)], sandbox: bool) -> Result<Auth> {
+        let section: AuthSection = toml::from_str(section).unwrap();
+        let variables = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let environment = Environment::of(variables.chain([("HOME".to_owned(), "/home/u".to_owned())]));
+        let place = Place {
+            environment: &environment,
+            account: &Account::default(),
+            pipeline: Path::new("p.toml"),
+            api: &Options::default(),
+            sandbox,
+            account_flag: false,
+            clock: Timestamp::now,
+        };
+        auth(&section, &place)
+    }
+
+    #[test]
+    fn every_kind_is_made_from_its_keys() {
+        let ids = "tenant = \"t\"\nclient_id = \"c\"\n";
+        for (kind, keys) in [
+            ("device-code", ids.to_owned()),
+            ("refresh-token", format!("{ids}refresh_token = \"r\"\nclient_secret = \"s\"")),
+            (
+                "client-secret",
+                format!("{ids}client_secret = \"s\"\nclient_secret_expires_on = \"2027-01-31\""),
+            ),
+            ("certificate", format!("{ids}certificate = \"src/source/tests/certificates/app.pem\"")),
+            ("username-password", format!("{ids}username = \"u\"\npassword = \"p\"\nversion = 2")),
+            ("access-token", "access_token = \"a\"".to_owned()),
+            ("token-command", "command = [\"az\"]\ntimeout_secs = 5".to_owned()),
+        ] {
+            let auth = resolved(&format!("kind = \"{kind}\"\n{keys}"), &[], false).unwrap();
+            assert_eq!(auth.way.name(), kind);
+            assert_eq!(auth.login, "payoutlake auth login p.toml");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_and_a_missing_value_is_named() {
+        let section = "kind = \"client-secret\"\ntenant = \"in-file\"\nclient_id = \"${env:ID}\"";
+        let variables =
+            [("PARTNER_CENTER_TENANT_ID", "t-1"), ("PARTNER_CENTER_CLIENT_SECRET", "s"), ("ID", "c-1")];
+        let auth = resolved(section, &variables, false).unwrap();
+        assert_eq!((auth.tenant.as_str(), auth.client_id.as_str()), ("t-1", "c-1"));
+        let auth = resolved(section, &variables, true).unwrap();
+        assert_eq!(auth.tenant, "in-file", "the sandbox does not know the environment");
+        for (kind, missing) in [
+            ("client-secret", "client_secret"),
+            ("certificate", "certificate"),
+            ("username-password", "username"),
+            ("access-token", "access_token"),
+        ] {
+            let section = format!("kind = \"{kind}\"\ntenant = \"t\"\nclient_id = \"c\"");
+            let error = resolved(&section, &[], false).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            assert_eq!(error.message(), format!("`source.auth.{missing}` is missing"));
+        }
+    }
+
+    #[test]
+    fn a_store_is_one_of_three() {
+        let store = |text: &str| {
+            let section = format!("kind = \"device-code\"\ntenant = \"t\"\nclient_id = \"c\"\n{text}");
+            resolved(&section, &[("XDG_STATE_HOME", "/state")], false).map(|auth| auth.way.store().cloned())
+        };
+        let own = |text: &str| match store(text).unwrap().unwrap() {
+            Store::Own(path) => path.display().to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(own("").starts_with("/state/payoutlake/sign-in/default-"), "{}", own(""));
+        assert_eq!(own("store = { kind = \"file\" }"), own(""));
+        assert!(matches!(
+            store("store = { kind = \"file\", path = \"/run/token\" }").unwrap(),
+            Some(Store::Mounted(path)) if path == Path::new("/run/token")
+        ));
+        assert!(matches!(
+            store("store = { kind = \"command\", get = [\"a\"], set = [\"b\"] }").unwrap(),
+            Some(Store::Commands { .. })
+        ));
+        for bad in [
+            "store = { kind = \"file\", get = [\"a\"] }",
+            "store = { kind = \"command\", get = [\"a\"] }",
+            "store = { kind = \"command\", get = [], set = [\"b\"] }",
+        ] {
+            assert_eq!(store(bad).unwrap_err().kind(), Kind::Config, "{bad}");
+        }
     }
 }

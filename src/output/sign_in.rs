@@ -25,7 +25,7 @@ pub fn print_device_code(style: Style, code: &DeviceCode, ts: Timestamp) {
         print(&format!("{line}\n"));
         return;
     }
-    let minutes = code.expires_at.duration_since(ts).as_mins();
+    let minutes = (code.expires_at.duration_since(ts).as_secs() + 30) / 60;
     say(&format!(
         "to sign in, open  {}\nand enter         {}\n\nwaiting for it ({minutes} minutes at most) ...\n",
         code.verification_uri, code.user_code
@@ -47,7 +47,8 @@ pub fn print_signed_in(style: Style, signed_in: &SignedIn, pipeline: &Path, prog
     line("kind", &format!("{} at {}", signed_in.kind, signed_in.authority));
     line("application", &signed_in.client_id);
     let until = format!("until {:.0}", signed_in.access_token_expires_at);
-    let audience = signed_in.audience.as_ref().map(|audience| format!(", for {audience}")).unwrap_or_default();
+    let audience =
+        signed_in.audience.as_ref().map(|audience| format!(", for {audience}")).unwrap_or_default();
     line("access token", &format!("{until}{audience}"));
     line("scopes", &signed_in.scopes.join(" "));
     line("roles", &signed_in.roles.join(" "));

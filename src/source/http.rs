@@ -146,7 +146,9 @@ mod tests {
     #[test]
     fn a_challenge_is_read_and_other_headers_are_not() {
         let claims = r#"{"access_token":{"nbf":{"essential":true,"value":"1790000000"}}}"#;
-        for encoded in [base64::engine::general_purpose::STANDARD.encode(claims), STANDARD_NO_PAD.encode(claims)] {
+        for encoded in
+            [base64::engine::general_purpose::STANDARD.encode(claims), STANDARD_NO_PAD.encode(claims)]
+        {
             let header = format!(r#"Bearer realm="", error="insufficient_claims", claims="{encoded}""#);
             assert_eq!(challenge_of(&header).as_deref(), Some(claims));
         }

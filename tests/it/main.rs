@@ -15,6 +15,7 @@
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
 //! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
+//! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `golden` | help and errors, word for word |
@@ -39,4 +40,5 @@ mod operations;
 mod oracle;
 mod readers;
 mod restatements;
+mod sign_in;
 mod world;

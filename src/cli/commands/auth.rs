@@ -6,9 +6,7 @@ use crate::cli::Setting;
 use crate::config::{self, Environment, RunFlags};
 use crate::error::{EXIT_WARNED, Result};
 use crate::event::Observer;
-use crate::output::{
-    Progress, print_device_code, print_logged_out, print_signed_in, print_stored_sign_ins,
-};
+use crate::output::{Progress, print_device_code, print_logged_out, print_signed_in, print_stored_sign_ins};
 use crate::source::Client;
 use crate::source::auth::{WARN_DAYS, stored_in};
 use crate::{pipeline, sandbox};
@@ -27,15 +25,14 @@ enum Command {
     Logout(Logout),
 }
 
-/// Sign a person in: shows an address and a code to enter there, on any device, with every factor that is asked for
+/// Sign a person in: shows an address, and a code to enter there on any device
 #[derive(Debug, Args)]
 struct Login {
     #[command(flatten)]
     target: Target,
 }
 
-/// Sign in and tell who that is, for what, and when secret, certificate or refresh token end (exit code 3 when one of
-/// them does soon, 77 when the sign-in does not work). Without a pipeline: the sign-ins kept on this machine
+/// Try the sign-in, tell whose it is and what of it ends soon (exit code 3); without a pipeline, what is kept here
 #[derive(Debug, Args)]
 struct Status {
     /// A pipeline file

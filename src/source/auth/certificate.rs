@@ -51,7 +51,9 @@ impl Certificate {
                 .hint("Name a PEM file with certificate and key, or a PFX file, in source.auth.certificate.")
                 .caused_by(cause)
         });
-        bytes.and_then(|bytes| Self::parse(&bytes, password)).map_err(|error| error.with("file", path.display()))
+        bytes
+            .and_then(|bytes| Self::parse(&bytes, password))
+            .map_err(|error| error.with("certificate", path.display()))
     }
 
     /// # Errors
@@ -67,8 +69,8 @@ impl Certificate {
         for der in certificates {
             let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { continue };
             if parsed.public_key().subject_public_key.data.as_ref() == key.public_key().as_ref() {
-                let not_after = Timestamp::from_second(parsed.validity().not_after.timestamp())
-                    .unwrap_or(Timestamp::MAX);
+                let not_after =
+                    Timestamp::from_second(parsed.validity().not_after.timestamp()).unwrap_or(Timestamp::MAX);
                 return Ok(Certificate { key: key.clone(), der: der.clone(), not_after });
             }
         }
@@ -132,12 +134,13 @@ fn from_pem(bytes: &[u8]) -> Result<Found> {
 }
 
 fn from_pfx(bytes: &[u8], password: Option<&Secret>) -> Result<Found> {
-    let archive = Pkcs12Archive::from_pkcs12(bytes, password.map_or("", Secret::expose)).map_err(|cause| {
-        // Whether the password or the file is wrong cannot be told apart.
-        wrong("is no PEM file, and no PFX file that this password opens")
-            .hint("Check PARTNER_CENTER_CERTIFICATE_PASSWORD (or source.auth.certificate_password).")
-            .caused_by(cause)
-    })?;
+    let archive =
+        Pkcs12Archive::from_pkcs12(bytes, password.map_or("", Secret::expose)).map_err(|cause| {
+            // Whether the password or the file is wrong cannot be told apart.
+            wrong("is no PEM file, and no PFX file that this password opens")
+                .hint("Check PARTNER_CENTER_CERTIFICATE_PASSWORD (or source.auth.certificate_password).")
+                .caused_by(cause)
+        })?;
     let keys = archive.keys.iter().map(|bag| key(KeyPair::from_pkcs8(bag.key.as_der())));
     let certificates = archive.certs.iter().map(|bag| bag.cert.as_der().to_vec()).collect();
     Ok((keys.collect::<Result<_>>()?, certificates))

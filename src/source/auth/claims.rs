@@ -40,7 +40,11 @@ impl Claims {
 
     /// The first of these claims that is a text.
     fn text(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.0.get(name)?.as_str()).filter(|text| !text.is_empty()).map(printable)
+        names
+            .iter()
+            .find_map(|name| self.0.get(name)?.as_str())
+            .filter(|text| !text.is_empty())
+            .map(printable)
     }
 
     /// The texts of a claim that is one text or several.

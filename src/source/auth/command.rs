@@ -39,7 +39,9 @@ impl Argv {
     pub fn new(key: &str, argv: Vec<String>, timeout: Duration) -> Result<Self> {
         if argv.first().is_none_or(|program| program.trim().is_empty()) || timeout.is_zero() {
             return Err(Error::new(Kind::Config, format!("`{key}` names no program, or has no time to run"))
-                .hint("Write a list: the program, then each argument by itself. It is started without a shell."));
+                .hint(
+                    "Write a list: the program, then each argument by itself. It is started without a shell.",
+                ));
         }
         Ok(Argv { argv, timeout })
     }

@@ -134,6 +134,8 @@ fn grant<'a>(auth: &'a Auth, wire: &Wire, device_code: &'a Secret) -> Grant<'a> 
     let mut form = vec![
         ("grant_type", GRANT_TYPE.into()),
         ("client_id", auth.client_id.as_str().into()),
+        // Asked for again: not every service remembers it from the beginning.
+        ("scope", auth.user_scope(&wire.options).into()),
         ("device_code", device_code.expose().into()),
     ];
     form.extend(auth.way.app_secret().map(|app| ("client_secret", app.secret.expose().into())));

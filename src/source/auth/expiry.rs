@@ -109,6 +109,7 @@ pub(super) fn of_refresh_token(stored: &Stored, warn_days: u32, now: Timestamp) 
     let known = !stored.expiry_assumed;
     // A token of a single-page application lives for a day: 14 days before that it does not exist.
     let life = at.duration_since(stored.obtained_at).as_hours().div_euclid(24).max(0);
-    let warn_days = if known { warn_days.min(u32::try_from(life).unwrap_or(warn_days) / 2) } else { warn_days };
+    let warn_days =
+        if known { warn_days.min(u32::try_from(life).unwrap_or(warn_days) / 2) } else { warn_days };
     Some(Expiry::new(Expiring::RefreshToken, at, stored.expiry_assumed, warn_days, now))
 }

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::Auth;
 use super::claims::Claims;
 use super::command::Argv;
 use super::token::{Granted, as_bearer};
-use super::Auth;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
@@ -56,7 +56,8 @@ pub(super) async fn by_command(auth: &Auth, argv: &Argv, worked: bool) -> Result
             done => break done,
         }
     };
-    let text = text.map_err(|error| error.hint("Try it by hand; for the Azure CLI, `az login` may be due."))?;
+    let text =
+        text.map_err(|error| error.hint("Try it by hand; for the Azure CLI, `az login` may be due."))?;
     let Some((bearer, expires_at)) = printed(text.expose(), &TimeZone::system()) else {
         return Err(Error::new(Kind::Auth, format!("the command {} printed no token", argv.program())).hint(
             "It prints the token alone, or JSON with accessToken and expires_on as `az account get-access-token` does.",
@@ -66,9 +67,12 @@ pub(super) async fn by_command(auth: &Auth, argv: &Argv, worked: bool) -> Result
     let expires_at = expires_at.or_else(|| claims.as_ref()?.expires_at());
     let life = expires_at.map(|at| at.duration_since(auth.now()));
     if let Some(at) = expires_at.filter(|at| *at <= auth.now()) {
-        return Err(Error::new(Kind::Auth, format!("the command {} printed a token that has expired", argv.program()))
-            .with("at", at)
-            .hint("Check the clock of this machine, and that the command does not print from a cache."));
+        return Err(Error::new(
+            Kind::Auth,
+            format!("the command {} printed a token that has expired", argv.program()),
+        )
+        .with("at", at)
+        .hint("Check the clock of this machine, and that the command does not print from a cache."));
     }
     Ok(granted(bearer, life, claims.as_ref()))
 }
@@ -97,7 +101,9 @@ fn printed(text: &str, zone: &TimeZone) -> Option<(Secret, Option<Timestamp>)> {
     });
     let at = match epoch {
         Some(second) => Timestamp::from_second(second).ok(),
-        None => value(&["expiresOn", "expires_on"]).and_then(Value::as_str).and_then(|text| instant(text, zone)),
+        None => {
+            value(&["expiresOn", "expires_on"]).and_then(Value::as_str).and_then(|text| instant(text, zone))
+        }
     };
     Some((bearer, at))
 }
@@ -120,9 +126,15 @@ mod tests {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
         let table = [
-            (r#"{"accessToken":"t1","expires_on":1790000000,"expiresOn":"2020-01-01 00:00:00"}"#, at("2026-09-21T14:13:20Z")),
+            (
+                r#"{"accessToken":"t1","expires_on":1790000000,"expiresOn":"2020-01-01 00:00:00"}"#,
+                at("2026-09-21T14:13:20Z"),
+            ),
             (r#"{"accessToken":"t1","expires_on":"1790000000"}"#, at("2026-09-21T14:13:20Z")),
-            (r#"{"accessToken":"t1","expiresOn":"2026-11-25 04:36:33.000000","tokenType":"Bearer"}"#, at("2026-11-25T02:36:33Z")),
+            (
+                r#"{"accessToken":"t1","expiresOn":"2026-11-25 04:36:33.000000","tokenType":"Bearer"}"#,
+                at("2026-11-25T02:36:33Z"),
+            ),
             (r#"{"token":"t1","expiresOn":"2026-11-25T04:36:33Z"}"#, at("2026-11-25T04:36:33Z")),
             (r#"{"access_token":"t1"}"#, None),
             ("t1", None),

@@ -57,7 +57,8 @@ pub(super) async fn fetch(
         let mut secrets = auth.secrets();
         secrets.push(&base.refresh_token);
         let quoter = Quoter::new(secrets);
-        let reply = post(wire, &quoter, step, || Ok(grant(auth, wire, &base.refresh_token, challenge))).await?;
+        let reply =
+            post(wire, &quoter, step, || Ok(grant(auth, wire, &base.refresh_token, challenge))).await?;
         let refused = !reply.status.is_success() && entra::oauth_error(&reply.body) == "invalid_grant";
         match reply.granted(auth, wire, &quoter) {
             Ok(granted) => {
@@ -80,7 +81,9 @@ fn pause(wire: &Wire, look: u32) -> Duration {
 }
 
 fn nobody(auth: &Auth, store: &Store) -> Error {
-    Error::new(Kind::Auth, "nobody has signed in yet").with("store", store).hint(format!("Run: {}", auth.login))
+    Error::new(Kind::Auth, "nobody has signed in yet")
+        .with("store", store)
+        .hint(format!("Run: {}", auth.login))
 }
 
 /// The tokens that may be tried, the most promising one first.
@@ -165,7 +168,8 @@ pub(super) fn successor(auth: &Auth, wire: &Wire, base: &Stored, granted: &Grant
 /// Microsoft Entra the stored one goes on working too.
 async fn keep(auth: &Auth, wire: &Wire, store: &Store, successor: &Stored, base: &Stored, step: Step) {
     if let Err(error) = store.write(auth, successor, Some(base)).await {
-        let told = format!("{error}; this run goes on, and the next one begins with the token that is stored");
+        let told =
+            format!("{error}; this run goes on, and the next one begins with the token that is stored");
         wire.observer.tell(Level::Warn, "", step, told);
     }
 }

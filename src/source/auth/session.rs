@@ -114,7 +114,8 @@ impl Client {
         let mut told: Vec<String> =
             near.map(|expiry| format!("{expiry}: {}", expiry.advice(&auth.login))).collect();
         // The sandbox on this machine is not Microsoft.
-        let legacy = matches!(auth.way, Way::UsernamePassword { .. }) && !host::is_loopback(&self.wire.options.authority);
+        let legacy = matches!(auth.way, Way::UsernamePassword { .. })
+            && !host::is_loopback(&self.wire.options.authority);
         if legacy {
             told.push(format!("{}: set kind = \"device-code\" and run {}", password::LEGACY, auth.login));
         }
@@ -146,6 +147,9 @@ impl Client {
 const API_APP_ID: &str = "4990cffe-04e8-4e8b-808a-1175604b879f";
 
 fn no_person(way: &Way) -> Error {
-    Error::new(Kind::Usage, format!("source.auth.kind = \"{way}\" needs no sign-in of a person, and stores nothing"))
-        .hint("Only device-code and refresh-token do. `payoutlake auth status PIPELINE` tries the sign-in.")
+    Error::new(
+        Kind::Usage,
+        format!("source.auth.kind = \"{way}\" needs no sign-in of a person, and stores nothing"),
+    )
+    .hint("Only device-code and refresh-token do. `payoutlake auth status PIPELINE` tries the sign-in.")
 }

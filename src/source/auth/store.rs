@@ -226,11 +226,9 @@ impl Store {
                     Ok(true)
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
-                Err(cause) => {
-                    Err(Error::new(Kind::Destination, "the stored sign-in cannot be removed")
-                        .with("store", self)
-                        .caused_by(cause))
-                }
+                Err(cause) => Err(Error::new(Kind::Destination, "the stored sign-in cannot be removed")
+                    .with("store", self)
+                    .caused_by(cause)),
             },
             Store::Commands { set, .. } => {
                 let was = self.read(auth).await?.is_some();
@@ -273,7 +271,10 @@ fn check_mode(path: &Path) -> Result<()> {
     Err(Error::new(Kind::Auth, "others on this machine may read the stored sign-in")
         .with("file", path.display())
         .with("mode", format!("{mode:03o}"))
-        .hint(format!("If nobody else has been here: chmod 600 {}. Otherwise sign out and in again.", path.display())))
+        .hint(format!(
+            "If nobody else has been here: chmod 600 {}. Otherwise sign out and in again.",
+            path.display()
+        )))
 }
 
 #[cfg(not(unix))]
@@ -295,7 +296,8 @@ fn lock(path: &Path, own: bool) -> io::Result<Option<fs::File>> {
         make_folder(folder)?;
     }
     let file = fs::File::options().create(true).truncate(false).write(true).open(lock_path(path))?;
-    file.lock()?;
+    // Not every network file system can lock.
+    let _unlocked = file.lock();
     Ok(Some(file))
 }
 

@@ -36,7 +36,9 @@ fn granted() -> Response {
 }
 
 /// Signs in against a server that answers the polls with these words, then with a grant.
-async fn log_in(polls: &'static [&'static str]) -> (Result<(), Error>, Server, Vec<DeviceCode>, tempfile::TempDir) {
+async fn log_in(
+    polls: &'static [&'static str],
+) -> (Result<(), Error>, Server, Vec<DeviceCode>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(move |seen, number| {
         if seen.target.ends_with("/devicecode") {
@@ -87,6 +89,7 @@ async fn a_person_is_shown_the_code_and_waited_for() {
         [
             pair("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
             pair("client_id", "c1"),
+            pair("scope", "https://api.partner.microsoft.com/.default offline_access openid profile"),
             pair("device_code", "device-CANARY")
         ]
     );
@@ -148,8 +151,7 @@ async fn answers_that_are_none_are_refused() {
 #[tokio::test]
 async fn kinds_without_a_person_do_not_log_in() {
     let server = Server::start(|_, _| json(500, "")).await;
-    let client =
-        Client::new(options(&server), auth(Way::ClientSecret(Secret::new("s").into()))).unwrap();
+    let client = Client::new(options(&server), auth(Way::ClientSecret(Secret::new("s").into()))).unwrap();
     assert_eq!(client.log_in(|_| ()).await.unwrap_err().kind(), Kind::Usage);
     assert_eq!(client.log_out().await.unwrap_err().kind(), Kind::Usage);
     assert!(server.seen().is_empty());

@@ -54,16 +54,10 @@ fn kinds(dir: &tempfile::TempDir) -> Vec<(Way, &'static str, Vec<(&'static str, 
     const SCOPE: (&str, &str) = ("scope", "https://api.partner.microsoft.com/.default");
     const USER_SCOPE: (&str, &str) =
         ("scope", "https://api.partner.microsoft.com/.default offline_access openid profile");
-    let password = |version| Way::UsernamePassword {
-        username: "u".to_owned(),
-        password: secret("password"),
-        version,
-    };
-    let refresh = |client_secret| Way::RefreshToken {
-        client_secret,
-        given: Some(secret("given")),
-        store: store(dir),
-    };
+    let password =
+        |version| Way::UsernamePassword { username: "u".to_owned(), password: secret("password"), version };
+    let refresh =
+        |client_secret| Way::RefreshToken { client_secret, given: Some(secret("given")), store: store(dir) };
     vec![
         (
             password(Version::V1),
@@ -242,9 +236,8 @@ async fn the_assertion_is_signed_for_this_endpoint_and_ten_minutes() {
         ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, public)
             .verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap())
             .unwrap();
-        let part = |text: &str| -> Value {
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
-        };
+        let part =
+            |text: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap() };
         let (header, claims) = signed.split_once('.').unwrap();
         let (header, claims) = (part(header), part(claims));
         let thumb = |algorithm| URL_SAFE_NO_PAD.encode(ring::digest::digest(algorithm, &der));

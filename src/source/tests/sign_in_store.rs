@@ -33,8 +33,7 @@ impl Strict {
     }
 
     fn answer(&self, seen: &Seen) -> Response {
-        let form: Vec<(String, String)> =
-            form_urlencoded::parse(seen.body.as_bytes()).into_owned().collect();
+        let form: Vec<(String, String)> = form_urlencoded::parse(seen.body.as_bytes()).into_owned().collect();
         let offered = form.iter().find(|(name, _)| name == "refresh_token").map_or("", |(_, value)| value);
         let mut good = self.good.lock().unwrap();
         if !good.remove(offered) {
@@ -224,8 +223,7 @@ async fn a_store_that_cannot_be_written_is_told_and_the_run_goes_on() {
     let set = sh("echo 'read-only file system' >&2; exit 1");
     let strict = Strict::new("first", 2);
     let server = strict.start().await;
-    let (client, warnings) =
-        told(client(&server, Way::DeviceCode { store: Store::Commands { get, set } }));
+    let (client, warnings) = told(client(&server, Way::DeviceCode { store: Store::Commands { get, set } }));
     let id = RequestId(ID.to_owned());
     client.status("payments", &id).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -299,7 +297,8 @@ async fn two_clients_on_one_store_do_not_lock_each_other_out() {
         }
         tokio::time::sleep(Duration::from_millis(550)).await;
     }
-    let refused = server.seen().iter().filter(|seen| seen.is_token()).count() as u64 - *strict.given.lock().unwrap();
+    let refused =
+        server.seen().iter().filter(|seen| seen.is_token()).count() as u64 - *strict.given.lock().unwrap();
     assert!(refused > 0, "the race did not happen: the test proves nothing");
     // What is stored at the end is what the service accepts.
     client(&server, Way::DeviceCode { store: own(dir.path()) }).sign_in().await.unwrap();
