@@ -58,6 +58,7 @@ enum Colour {
 enum Command {
     Run(commands::run::Run),
     Plan(commands::plan::Plan),
+    Backfill(commands::backfill::Backfill),
     Ingest(commands::ingest::Ingest),
     Sql(commands::sql::Sql),
     Status(commands::status::Status),
@@ -128,7 +129,8 @@ async fn perform(command: Command, setting: Setting) -> Result<u8> {
     let setting = &setting;
     match command {
         Command::Run(run) => run.perform(setting).await,
-        Command::Plan(plan) => plan.perform(setting),
+        Command::Plan(plan) => plan.perform(setting).await,
+        Command::Backfill(backfill) => backfill.perform(setting).await,
         Command::Ingest(ingest) => ingest.perform(setting).await,
         Command::Sql(sql) => sql.perform(setting).await,
         Command::Status(status) => status.perform(setting).await,

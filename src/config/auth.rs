@@ -159,14 +159,13 @@ impl Place<'_> {
                 .hint("write kind = \"file\" (with `path` for a mounted file), or kind = \"command\" with `get` and `set`")
         };
         match &section.store {
-            None => self.own_store(section),
-            Some(StoreSection { kind: StoreKind::File, path, get: None, set: None }) => match path {
-                None => self.own_store(section),
-                Some(path) => {
-                    let path = self.environment.expand("source.auth.store.path", path)?;
-                    Ok(Store::Mounted(PathBuf::from(path)))
-                }
-            },
+            None | Some(StoreSection { kind: StoreKind::File, path: None, get: None, set: None }) => {
+                self.own_store(section)
+            }
+            Some(StoreSection { kind: StoreKind::File, path: Some(path), get: None, set: None }) => {
+                let path = self.environment.expand("source.auth.store.path", path)?;
+                Ok(Store::Mounted(PathBuf::from(path)))
+            }
             Some(StoreSection { kind: StoreKind::Command, path: None, get: Some(get), set: Some(set) }) => {
                 let secs = section.timeout_secs;
                 Ok(Store::Commands {

@@ -1,5 +1,6 @@
 //! The pipeline file as it is written: TOML, `version = 1`, unknown keys are errors.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use super::nearest;
 use crate::error::{Error, Kind, Result};
 use crate::load::publish::Publish;
-use crate::pipeline::{Cleanup, Raw, Wait};
+use crate::pipeline::{Cleanup, Raw, Tier, Wait};
 use crate::secret::Secret;
 use crate::{decode, engine, load, sandbox, source};
 
@@ -140,12 +141,19 @@ pub enum StoreKind {
 pub struct DatasetSection {
     /// The name of a dataset: `transaction_history`.
     pub name: String,
-    /// How many months back are pulled each time, the current one included. Only for windowed datasets.
+    /// How many months back are pulled by every run, the current one included. Only for windowed datasets.
     #[serde(default = "twelve")]
     pub months: u32,
+    /// How many months back are pulled how often, instead of `months`. A month belongs to the most frequent tier that
+    /// reaches it; one that no export covers is due at once.
+    #[serde(default)]
+    pub lookback: Option<Vec<Tier>>,
     /// Neighbouring months that share one export.
     #[serde(default = "three")]
     pub months_per_export: u32,
+    /// What rows must be, by the names of their columns. Such a pipeline covers nothing: its rows merge by key.
+    #[serde(default)]
+    pub filter: BTreeMap<String, toml::Value>,
 }
 
 fn twelve() -> u32 {

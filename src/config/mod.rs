@@ -5,12 +5,13 @@
 mod auth;
 mod environment;
 mod file;
+mod filters;
 mod nearest;
 mod resolve;
-mod windows;
 
 pub use auth::sign_in_folder;
 pub use environment::Environment;
 pub use file::{DatasetSection, PipelineFile, SourceKind, SourceSection};
-pub use resolve::{IngestFlags, RunFlags, SandboxPlan, engine_options, ingest_plan, lake_settings, run_plan};
-pub use windows::windows;
+pub use resolve::{
+    BackfillFlags, IngestFlags, RunFlags, SandboxPlan, engine_options, ingest_plan, lake_settings, run_plan,
+};

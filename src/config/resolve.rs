@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::file::{PipelineFile, SourceKind};
-use super::{Environment, auth, windows};
+use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Invalid, Month, RunId, Window};
-use crate::pipeline::{Covers, DatasetPlan, Ingest, Plan, Raw, Settings};
+use crate::pipeline::{Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Settings, Tier, reach};
 use crate::schema::{Dataset, Registry};
 use crate::secret::Secret;
 use crate::source::auth::Version;
@@ -23,6 +23,23 @@ pub struct RunFlags {
     pub lake: Option<String>,
     pub account: Option<String>,
     pub accept_identity: bool,
+    /// Months that somebody asks for, instead of those that are due.
+    pub backfill: Option<BackfillFlags>,
+    /// Nobody signs in: the sign-in of the pipeline file is not looked at, so it needs no secret.
+    pub offline: bool,
+}
+
+/// Which months a backfill asks for.
+#[derive(Debug, Clone)]
+pub struct BackfillFlags {
+    /// Without it the first month that the service can reach.
+    pub from: Option<Month>,
+    /// Without it the running month.
+    pub to: Option<Month>,
+    /// Without it as many as the pipeline file says.
+    pub chunk_months: Option<u32>,
+    /// A month that was covered so short a time ago is left out.
+    pub fresh_for: SignedDuration,
 }
 
 /// What `ingest` was told.
@@ -48,6 +65,14 @@ pub struct SandboxPlan {
 }
 
 impl SandboxPlan {
+    /// Points a plan that is only printed at a sandbox that does not run: the port is chosen when it starts.
+    pub fn point_nowhere(&self, plan: &mut Plan) {
+        // A constant that is a valid URL.
+        if let Ok(nowhere) = url::Url::parse("http://127.0.0.1:0/") {
+            self.point(plan, &nowhere);
+        }
+    }
+
     /// Points a plan at the sandbox that was started.
     pub fn point(&self, plan: &mut Plan, sandbox: &url::Url) {
         // Joining a constant relative path to a valid URL cannot fail.
@@ -75,7 +100,7 @@ pub fn run_plan(
         registry = registry.with_folder(folder)?;
     }
     let in_file = |error: Error| error.with("file", path.display());
-    let datasets = datasets(&file, &registry, today).map_err(in_file)?;
+    let datasets = datasets(&file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
     let account = flags.account.as_ref().unwrap_or(&file.account);
     let account = parse_account(account, environment).map_err(in_file)?;
     let lake = flags.lake.as_ref().unwrap_or(&file.lake);
@@ -89,9 +114,10 @@ pub fn run_plan(
         account_flag: flags.account.is_some(),
         clock,
     };
-    let auth = sign_in(&file, &place).map_err(in_file)?;
+    let auth = sign_in(&file, &place, flags.offline).map_err(in_file)?;
+    let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
     let settings = Settings {
-        command: format!("run {}", path.display()),
+        command: format!("{verb} {}", path.display()),
         run_id: RunId(Uuid::now_v7()),
         account,
         lake: environment.expand("lake", lake).map_err(in_file)?,
@@ -221,10 +247,12 @@ fn parse_account(text: &str, environment: &Environment) -> Result<Account> {
     Account::parse(&text).map_err(|invalid| Error::new(Kind::Config, invalid.0).with("key", "account"))
 }
 
-/// Far beyond the service's reach of 36 months.
-const MAX_MONTHS: u32 = 120;
-
-fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) -> Result<Vec<DatasetPlan>> {
+fn datasets(
+    file: &PipelineFile,
+    registry: &Registry,
+    today: jiff::civil::Date,
+    backfill: Option<&BackfillFlags>,
+) -> Result<Vec<DatasetPlan>> {
     if file.datasets.is_empty() {
         return Err(Error::new(Kind::Config, "the pipeline names no dataset")
             .hint("add [[datasets]] with name = \"transaction_history\""));
@@ -238,18 +266,13 @@ fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) 
             )
             .hint("download it in the portal and use `payoutlake ingest`"));
         };
-        if !(1..=MAX_MONTHS).contains(&section.months)
-            || !(1..=MAX_MONTHS).contains(&section.months_per_export)
-        {
-            return Err(Error::new(Kind::Config, "`months` or `months_per_export` is out of range")
-                .with("dataset", &section.name)
-                .hint(format!("use 1 to {MAX_MONTHS}; the service itself reaches back 36 months")));
-        }
-        let windows = match api.windowed {
-            true => windows::windows(today, section.months, section.months_per_export),
-            false => Vec::new(),
+        let condition = filters::condition(&dataset, &section.filter)?;
+        let ask = match (api.windowed, backfill) {
+            (false, _) => Ask::Whole,
+            (true, None) => look_back(section, Month::of(today))?,
+            (true, Some(flags)) => wanted_months(flags, section, Month::of(today))?,
         };
-        Ok(DatasetPlan { dataset, windows })
+        Ok(DatasetPlan { dataset, ask, condition })
     };
     let mut names: Vec<&str> = file.datasets.iter().map(|section| section.name.as_str()).collect();
     names.sort_unstable();
@@ -257,7 +280,60 @@ fn datasets(file: &PipelineFile, registry: &Registry, today: jiff::civil::Date) 
         return Err(Error::new(Kind::Config, format!("the dataset '{}' is listed twice", twice[0]))
             .hint("keep one [[datasets]] entry for each dataset"));
     }
-    file.datasets.iter().map(plan).collect()
+    let mut plans = file.datasets.iter().map(plan).collect::<Result<Vec<_>>>()?;
+    if backfill.is_some() {
+        // What is pulled whole has no months to ask for.
+        plans.retain(|plan| plan.ask != Ask::Whole);
+        if plans.is_empty() {
+            return Err(Error::new(Kind::Usage, "the pipeline has no dataset that is asked for by months")
+                .hint(
+                    "what it has is pulled whole: `payoutlake run` brings all that the service can reach",
+                ));
+        }
+    }
+    Ok(plans)
+}
+
+fn look_back(section: &super::DatasetSection, running: Month) -> Result<Ask> {
+    let out_of_range = |key: &str| {
+        Error::new(Kind::Config, format!("`{key}` is out of range"))
+            .with("dataset", &section.name)
+            .hint(format!("use 1 to {REACH_MONTHS}: the service reaches back {REACH_MONTHS} months"))
+    };
+    let in_range = |months: u32| (1..=REACH_MONTHS).contains(&months);
+    let tiers = match &section.lookback {
+        Some(tiers) => tiers.clone(),
+        None if !in_range(section.months) => return Err(out_of_range("months")),
+        None => vec![Tier { months: section.months, every: SignedDuration::ZERO }],
+    };
+    if tiers.is_empty() || !tiers.iter().all(|tier| in_range(tier.months)) {
+        return Err(out_of_range("lookback"));
+    }
+    if !in_range(section.months_per_export) {
+        return Err(out_of_range("months_per_export"));
+    }
+    if section.lookback.is_some() && !section.filter.is_empty() {
+        return Err(Error::new(Kind::Config, "`lookback` does not go with a filter")
+            .with("dataset", &section.name)
+            .hint("filtered exports cover no month, so nothing tells when one is due again: use `months`"));
+    }
+    Ok(Ask::LookBack { running, tiers, per_export: section.months_per_export })
+}
+
+fn wanted_months(flags: &BackfillFlags, section: &super::DatasetSection, running: Month) -> Result<Ask> {
+    let reach = reach(running);
+    let (first, last) = (flags.from.unwrap_or(reach.first), flags.to.unwrap_or(reach.last));
+    let per_export = flags.chunk_months.unwrap_or(section.months_per_export);
+    if first > last || first < reach.first || last > reach.last || !(1..=REACH_MONTHS).contains(&per_export) {
+        let months =
+            if first > last { format!("{first} to {last}") } else { Window::new(first, last).to_string() };
+        return Err(Error::new(Kind::Usage, "these months cannot be asked for")
+            .with("months", months)
+            .with("months in a chunk", per_export)
+            .with("the service reaches", reach)
+            .hint(format!("give --from and --to within {reach}, and chunks of 1 to {REACH_MONTHS} months")));
+    }
+    Ok(Ask::Backfill { months: Window::new(first, last), per_export, fresh_for: flags.fresh_for })
 }
 
 fn sandbox_plan(file: &PipelineFile, environment: &Environment) -> Option<SandboxPlan> {
@@ -280,15 +356,16 @@ fn api(file: &PipelineFile) -> source::Options {
     api
 }
 
-fn sign_in(file: &PipelineFile, place: &auth::Place<'_>) -> Result<Auth> {
+fn sign_in(file: &PipelineFile, place: &auth::Place<'_>, offline: bool) -> Result<Auth> {
     match &file.source.auth {
-        Some(section) => auth::auth(section, place),
-        None if place.sandbox => {
+        Some(section) if !offline => auth::auth(section, place),
+        // Whoever sends nothing needs no sign-in of his own.
+        _ if place.sandbox || offline => {
             let (username, password) = (sandbox::USERNAME.to_owned(), Secret::new(sandbox::PASSWORD));
             let way = Way::UsernamePassword { username, password, version: Version::default() };
             Ok(Auth::new(sandbox::TENANT, sandbox::CLIENT_ID, way))
         }
-        None => Err(Error::new(Kind::Config, "the pipeline does not say how to sign in")
+        _ => Err(Error::new(Kind::Config, "the pipeline does not say how to sign in")
             .hint("add [source.auth] with kind = \"device-code\", see pipelines/partner-center.toml")),
     }
 }

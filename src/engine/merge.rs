@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Engine, ParquetFiles, failed};
 use crate::error::Result;
 
-const KEY: &str = "_pc_row_key";
+pub(super) const KEY: &str = "_pc_row_key";
 const EXTRACTED_AT: &str = "_pc_extracted_at";
 
 /// Old and new rows of the same shape, and the rule between them: for each key the newer extraction wins.

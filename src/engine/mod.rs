@@ -3,9 +3,11 @@
 
 mod files;
 mod merge;
+mod slice;
 
 pub use files::{ParquetFile, ParquetFiles, Place};
 pub use merge::{Merge, MergeParts, newer_than, older_than};
+pub use slice::Slice;
 
 use std::sync::Arc;
 
@@ -40,6 +42,8 @@ impl Default for Options {
 #[derive(Debug, Clone)]
 pub struct Engine {
     runtime: Arc<RuntimeEnv>,
+    // Bytes that the pool gives out.
+    memory: u64,
     threads: usize,
 }
 
@@ -51,14 +55,15 @@ impl Engine {
     /// # Errors
     /// [`Kind::Destination`] when there is no room for the spill folder.
     pub fn new(options: &Options, lake: Arc<dyn ObjectStore>) -> Result<Engine> {
-        let pool = FairSpillPool::new((options.memory_mib as usize).saturating_mul(1024 * 1024));
+        let memory = options.memory_mib.saturating_mul(1024 * 1024);
+        let pool = FairSpillPool::new(usize::try_from(memory).unwrap_or(usize::MAX));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .build_arc()
             .map_err(|cause| failed(cause, "the query engine could not start"))?;
         runtime.register_object_store(store_url(Place::Lake).as_ref(), lake);
         runtime.register_object_store(store_url(Place::Local).as_ref(), Arc::new(LocalFileSystem::new()));
-        Ok(Engine { runtime, threads: options.threads })
+        Ok(Engine { runtime, memory, threads: options.threads })
     }
 
     /// A session with `information_schema` (for `SHOW TABLES` and `DESCRIBE`) and DuckDB's dialect, which
@@ -79,7 +84,16 @@ impl Engine {
         options.execution.parquet.pushdown_filters = true;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime))
     }
+
+    /// How many rows of a wide table a join, a sort and what they hand on can hold at once.
+    #[must_use]
+    pub fn rows_at_once(&self) -> u64 {
+        self.memory / ROW_BYTES
+    }
 }
+
+/// About what a row of a hundred columns takes in memory, four times: on both sides of a join, sorted, and handed on.
+const ROW_BYTES: u64 = 4 * 1024;
 
 /// Rows of which a join holds the keys in memory; above this it sorts both sides and spills.
 const MAX_HELD_ROWS: u64 = 2_000_000;

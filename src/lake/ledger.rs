@@ -163,8 +163,12 @@ impl Ledger {
         Ok(open)
     }
 
-    /// Takes a stale marker away. Who may only read the lake leaves it to the next who may write.
+    /// Takes a stale marker away. Who may only read the lake, or only looks (the run without an id), leaves it to the
+    /// next who may write.
     async fn tidy(&self, marker: &Path) {
+        if self.run_id.0.is_nil() {
+            return;
+        }
         let _still_there = self.lake.remove(marker).await;
     }
 

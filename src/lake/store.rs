@@ -94,15 +94,25 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`] when there is no lake.
     pub async fn open_existing(url: &str) -> Result<Lake> {
+        Self::find(url).await?.ok_or_else(|| {
+            Error::new(Kind::Destination, "there is no lake here")
+                .with("lake", url)
+                .hint("run a pipeline first, for example `payoutlake run pipelines/quickstart.toml`, or give another --lake")
+        })
+    }
+
+    /// As [`Lake::open_existing`]; `None` when there is no lake.
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub async fn find(url: &str) -> Result<Option<Lake>> {
         let root = disk::root_of(url)?;
         if !root.join(super::ROOT).is_dir() {
-            return Err(Error::new(Kind::Destination, "there is no lake here")
-                .with("lake", url)
-                .hint("run a pipeline first, for example `payoutlake run pipelines/quickstart.toml`, or give another --lake"));
+            return Ok(None);
         }
         let lake = Self::local(url, root)?;
         format::check_readable(&lake).await?;
-        Ok(lake)
+        Ok(Some(lake))
     }
 
     fn local(url: &str, root: PathBuf) -> Result<Lake> {

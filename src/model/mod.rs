@@ -1,5 +1,6 @@
 //! The values that stages hand to each other. This room imports no other.
 
+mod due;
 mod fault;
 mod ids;
 mod month;
@@ -11,6 +12,9 @@ mod status;
 mod table;
 mod totals;
 
+pub use due::{
+    Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
+};
 pub use fault::{Fault, FaultCode, QuarantinedRow};
 pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
 pub use month::{Month, Window};
@@ -20,6 +24,8 @@ pub use raw::RawBatch;
 pub use receipt::{
     Difference, Hop, Outcome, RECEIPT_FORMAT, Receipt, StorageOps, TableReceipt, WindowReceipt,
 };
-pub use status::{Age, HeldWindow, LastRun, Lateness, OpenExport, Status, TableStatus, Tiers};
+pub use status::{
+    Age, HeldWindow, LastRun, Lateness, Leaving, OpenExport, Status, TableStatus, Tiers, Uncovered,
+};
 pub use table::{Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TableSpec};
 pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money};

@@ -19,6 +19,25 @@ pub struct Status {
     pub tags: u64,
     /// By dataset.
     pub lateness: Vec<Lateness>,
+    /// Months that the service can still reach and no export covers, by dataset and account.
+    pub uncovered: Vec<Uncovered>,
+}
+
+/// What nothing in the lake is the whole truth about.
+#[derive(Debug, Clone, Serialize)]
+pub struct Uncovered {
+    pub dataset: String,
+    pub account: Account,
+    /// The oldest first.
+    pub months: Vec<Leaving>,
+}
+
+/// A month on its way out of the service's reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Leaving {
+    pub month: Month,
+    /// Days in which it can still be asked for, today included.
+    pub days_left: i32,
 }
 
 /// One table of one account.

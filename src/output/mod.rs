@@ -5,6 +5,7 @@
 mod events;
 mod failure;
 pub mod number;
+mod preview;
 mod receipt;
 mod rows;
 mod sign_in;
@@ -13,6 +14,7 @@ mod table;
 
 pub use events::Progress;
 pub use failure::print_error;
+pub use preview::print_preview;
 pub use receipt::print_receipt;
 pub use rows::{Format, print_rows};
 pub use sign_in::{print_device_code, print_logged_out, print_signed_in, print_stored_sign_ins};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Style, number, print, print_json, table};
-use crate::model::{LastRun, Lateness, Outcome, Status, TableStatus};
+use crate::model::{LastRun, Lateness, Leaving, Outcome, Status, TableStatus, Uncovered, spans};
 
 /// Prints the status on standard output: words, or one JSON document on one line.
 pub fn print_status(style: Style, status: &Status) {
@@ -33,6 +33,7 @@ fn text(status: &Status) -> String {
             gaps.join(", ")
         );
     }
+    status.uncovered.iter().for_each(|one| out.push_str(&leaving(one, status.last_run.as_ref())));
     out.push('\n');
     match &status.last_run {
         Some(run) => out.push_str(&last_run(run)),
@@ -51,6 +52,37 @@ fn text(status: &Status) -> String {
     }
     let _ = writeln!(out, "tags:         {}", status.tags);
     status.lateness.iter().for_each(|late| out.push_str(&lateness(late)));
+    out
+}
+
+/// Months that leave for good within so many days are counted down one by one.
+const SOON_DAYS: i32 = 92;
+
+fn leaving(one: &Uncovered, last_run: Option<&LastRun>) -> String {
+    let Uncovered { dataset, account, months } = one;
+    let pipeline = last_run.filter(|run| run.account == *account);
+    let pipeline = pipeline
+        .and_then(|run| run.command.split_once(' ').filter(|(verb, _)| matches!(*verb, "run" | "backfill")));
+    let pipeline = pipeline.map_or("PIPELINE", |(_, file)| file);
+    let mut out = String::new();
+    let (soon, later): (Vec<_>, Vec<_>) = months.iter().partition(|leaving| leaving.days_left <= SOON_DAYS);
+    for Leaving { month, days_left } in soon {
+        let days = if days_left == 1 { "1 day".to_owned() } else { format!("{days_left} days") };
+        let _ = writeln!(
+            out,
+            "! {dataset} of {account}: {month} leaves Microsoft's reach in {days}, and no export covers it: \
+             payoutlake backfill {pipeline} --from {month} --to {month}"
+        );
+    }
+    if let Some(first) = later.first() {
+        let all: Vec<_> = later.iter().map(|leaving| leaving.month).collect();
+        let (first, days) = (first.month, first.days_left);
+        let _ = writeln!(
+            out,
+            "  {dataset} of {account}: no export covers {} either; {first} can be asked for for {days} more days",
+            spans(&all)
+        );
+    }
     out
 }
 

@@ -12,20 +12,26 @@ mod fetch;
 mod held;
 mod history;
 mod ingest;
+mod known;
 mod plan;
+mod preview;
 mod process;
 mod receipt;
 mod settle;
 mod status;
+mod windows;
 
 pub use held::{Decision, decide, list_held};
 pub use history::{
     LiveFile, RollbackTo, RolledBack, Scope, Snapshot, follow, live_files, maintain, rollback, snapshots, tag,
 };
 pub use ingest::{Covers, Ingest, ingest};
+pub use known::Known;
 pub use plan::{Cleanup, DatasetPlan, Plan, Raw, Settings, Wait, Wanted};
+pub use preview::preview;
 pub use receipt::exit_code;
 pub use status::status;
+pub use windows::{Ask, REACH_MONTHS, Tier, parse_span, reach};
 
 use tokio::task::JoinSet;
 
@@ -72,7 +78,7 @@ impl Shared {
     }
 }
 
-/// Runs a pipeline: asks for every window, waits, downloads, and commits each window that is sound.
+/// Runs a pipeline: asks for every window that is due, waits, downloads, and commits each window that is sound.
 ///
 /// A window that fails or is held does not stop the others; the receipt tells each outcome.
 ///
@@ -91,20 +97,15 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     check_identity(&lake, account, &identity, plan.accept_identity, now).await?;
     let tools = Tools { settings: &plan.settings, lake: &lake, engine: &engine, observer: &observer };
     look_after(&tools, &plan.tables()).await?;
-    observer.tell(
-        Level::Info,
-        "",
-        Step::Submit,
-        format!("signed in; {} exports to ask for", plan.wanted().len()),
-    );
-
     let ledger = Ledger::new(lake.clone(), plan.settings.run_id);
     let mut open = ledger.open_exports(now).await?;
+    let all_wanted = plan.wanted(&known::look(&plan, &lake, &engine, &open, &observer).await?);
+    preview::tell(&observer, &plan, &all_wanted);
     let shared = std::sync::Arc::new(Shared { plan, lake, engine, client, ledger, observer });
 
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(shared.plan.wait.max_in_flight.max(1)));
     let mut fetches = JoinSet::new();
-    for wanted in shared.plan.wanted() {
+    for wanted in all_wanted {
         let adopted = wanted.adopt_from(&mut open, &shared.plan);
         let (shared, slots) = (shared.clone(), slots.clone());
         fetches.spawn(async move {

@@ -10,9 +10,13 @@ use crate::engine;
 use crate::error::Result;
 use crate::lake::{Chain, ExportState, Identity, Lake};
 use crate::load::{self, QUARANTINE, RESTATEMENTS, publish::Publish};
-use crate::model::{Account, RunId, Window};
+use crate::model::{Account, Reason, RunId, Why, Window};
 use crate::schema::Dataset;
-use crate::source::{self, Auth, filter};
+use crate::source::filter::{Filter, Value};
+use crate::source::{self, Auth};
+
+use super::known::Known;
+use super::windows::{self, Ask, Past};
 
 /// What a run and an ingest have in common.
 #[derive(Debug, Clone)]
@@ -69,8 +73,9 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct DatasetPlan {
     pub dataset: Dataset,
-    /// Each is one export; empty for a dataset that is always pulled whole.
-    pub windows: Vec<Window>,
+    pub ask: Ask,
+    /// What rows must be, besides standing in the window. An export under a condition is the whole truth about nothing.
+    pub condition: Option<Filter>,
 }
 
 /// One export to ask for.
@@ -81,6 +86,9 @@ pub struct Wanted {
     pub window: Option<Window>,
     pub path: String,
     pub filter: Option<String>,
+    /// Whether it is the whole truth about its window; a filtered export only merges by key.
+    pub whole: bool,
+    pub why: Vec<Why>,
 }
 
 /// How long and how wide a run waits.
@@ -140,38 +148,50 @@ impl Plan {
         Identity { tenant: tenant.to_owned(), principal: principal.to_owned(), api: self.api_label() }
     }
 
-    /// The exports to ask for, in the order of the pipeline file.
+    /// The exports to ask for, in the order of the pipeline file. On first use nothing is known.
     #[must_use]
-    pub fn wanted(&self) -> Vec<Wanted> {
-        self.datasets.iter().flat_map(DatasetPlan::wanted).collect()
+    pub fn wanted(&self, known: &Known) -> Vec<Wanted> {
+        let now = self.settings.now;
+        self.datasets.iter().flat_map(|plan| plan.wanted(now, known.of(plan))).collect()
     }
 }
 
 impl DatasetPlan {
-    fn wanted(&self) -> Vec<Wanted> {
+    fn wanted(&self, now: Timestamp, past: &Past) -> Vec<Wanted> {
         let Some(api) = &self.dataset.api else { return Vec::new() };
-        let wanted = |window: Option<Window>| Wanted {
+        let wanted = |window: Option<Window>, why| Wanted {
             dataset: self.dataset.clone(),
             window,
             path: api.path.clone(),
-            filter: window.map(|window| window_filter(&api.window_field, window)),
+            filter: self.filter(window),
+            whole: self.condition.is_none(),
+            why,
         };
-        if !api.windowed {
-            return vec![wanted(None)];
+        if self.ask == Ask::Whole {
+            return vec![wanted(None, vec![Why { reason: Reason::Whole, months: Vec::new() }])];
         }
-        self.windows.iter().map(|window| wanted(Some(*window))).collect()
+        windows::due(&self.ask, now, past).into_iter().map(|due| wanted(Some(due.window), due.why)).collect()
+    }
+
+    /// The text of `$filter` for a window, or for everything.
+    pub(super) fn filter(&self, window: Option<Window>) -> Option<String> {
+        let field = self.dataset.api.as_ref().map(|api| api.window_field.as_str());
+        let window = window.zip(field).map(|(window, field)| in_window(field, window));
+        let parts: Vec<Filter> = window.into_iter().chain(self.condition.clone()).collect();
+        (!parts.is_empty()).then(|| Filter::all(parts).to_string())
     }
 }
 
 /// The months of a window and one day on either side: how the service compares its filter field with the
 /// column that dates a row is not documented.
-fn window_filter(field: &str, window: Window) -> String {
+fn in_window(field: &str, window: Window) -> Filter {
     let at = |date: jiff::civil::Date, time: Time| {
         TimeZone::UTC.to_timestamp(date.to_datetime(time)).unwrap_or(Timestamp::UNIX_EPOCH)
     };
     let first = window.first.first_day().saturating_sub(jiff::Span::new().days(1));
     let last = window.last.last_day().saturating_add(jiff::Span::new().days(1));
-    filter::window(field, at(first, Time::midnight()), at(last, Time::constant(23, 59, 59, 999_000_000)))
+    let (first, last) = (at(first, Time::midnight()), at(last, Time::constant(23, 59, 59, 999_000_000)));
+    Filter::all([Filter::ge(field, Value::Time(first)), Filter::le(field, Value::Time(last))])
 }
 
 impl Wanted {
@@ -186,20 +206,26 @@ impl Wanted {
 
     /// Takes the open export that asks for the same: a run goes on where the last one stood.
     pub(super) fn adopt_from(&self, open: &mut Vec<ExportState>, plan: &Plan) -> Option<ExportState> {
-        let same = |state: &ExportState| {
-            state.dataset == self.dataset.name
-                && state.account == plan.settings.account
-                && state.window == self.window
-                && state.filter == self.filter
-                && state.api == plan.api_label()
-        };
         // The newest one: its rows are the freshest.
-        let index = open.iter().rposition(|state| same(state) && !plan.is_too_old(state))?;
+        let index = open.iter().rposition(|state| self.is_asked_by(state, plan))?;
         Some(open.remove(index))
+    }
+
+    /// Whether an open export asks for the same.
+    pub(super) fn is_asked_by(&self, state: &ExportState, plan: &Plan) -> bool {
+        state.window == self.window && state.filter == self.filter && plan.may_adopt(state, &self.dataset)
     }
 }
 
 impl Plan {
+    /// Whether an open export is one of ours that is still worth waiting for.
+    pub(super) fn may_adopt(&self, state: &ExportState, dataset: &Dataset) -> bool {
+        state.dataset == dataset.name
+            && state.account == self.settings.account
+            && state.api == self.api_label()
+            && !self.is_too_old(state)
+    }
+
     fn is_too_old(&self, state: &ExportState) -> bool {
         self.settings.now.duration_since(state.planned_at) > MAX_ADOPTED_AGE
     }
@@ -227,7 +253,7 @@ mod tests {
     fn a_request_overlaps_its_neighbours_by_a_day() {
         let window = Window::new(Month::new(2026, 1), Month::new(2026, 2));
         assert_eq!(
-            window_filter("earningForDate", window),
+            in_window("earningForDate", window).to_string(),
             "earningForDate ge 2025-12-31T00:00:00Z and earningForDate le 2026-03-01T23:59:59.999Z"
         );
     }

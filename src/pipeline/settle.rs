@@ -58,7 +58,7 @@ async fn settle_fetched(
         file,
         name: blob_name(state.request_id.as_ref()),
         window: wanted.window,
-        whole: true,
+        whole: wanted.whole,
         request_id: state.request_id.clone(),
         extracted_at: Some(finished_at),
         scope: wanted.scope(),
@@ -66,6 +66,9 @@ async fn settle_fetched(
         held_as: None,
     };
     let now = shared.plan.settings.clock;
+    if !wanted.whole && wanted.dataset.pending.is_some() {
+        receipt.notes.push(PENDING_STAYS.to_owned());
+    }
     match commit_source(&shared.tools(), source, receipt).await {
         Ok(written) => {
             let committed = LedgerEvent::Committed { manifest: written.manifest_version() };
@@ -87,6 +90,10 @@ async fn settle_fetched(
         }
     }
 }
+
+/// A pending row has no lasting key, and only a pull without a filter tells that it is pending no more.
+const PENDING_STAYS: &str =
+    "the pull is filtered: rows that were pending before stay until one without a filter";
 
 /// The rows are safe: a clean-up that fails is told and does no harm.
 async fn clean_up(shared: &Shared, wanted: &Wanted, id: &RequestId, state: &mut crate::lake::ExportState) {

@@ -3,24 +3,37 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::history::is_dataset;
+use super::known;
+use super::windows::{self, REACH_MONTHS};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::lake::{Chain, ExportState, Held, Lake, Ledger, Manifest, Moment, Tag, receipts_prefix};
 use crate::model::{
-    Age, HeldWindow, LastRun, Lateness, Month, OpenExport, Receipt, RunId, Status, TableStatus, Tiers, Window,
+    Age, HeldWindow, LastRun, Lateness, Leaving, Month, OpenExport, Receipt, RunId, Status, TableStatus,
+    Tiers, Uncovered, Window,
 };
 use crate::query::{Late, Query, lateness};
+use crate::schema::Registry;
 
 /// Looks at everything that a lake says of itself.
 ///
 /// # Errors
 /// [`crate::error::Kind::Destination`], [`crate::error::Kind::Contract`] when the lake is newer than this build.
 pub async fn status(lake: &Lake, engine: &Engine, now: Timestamp) -> Result<Status> {
-    let mut tables = Vec::new();
+    let (mut tables, mut not_covered) = (Vec::new(), Vec::new());
+    let registry = Registry::built_in()?;
+    let today = TimeZone::UTC.to_datetime(now).date();
     for chain in Chain::all(lake).await? {
-        tables.extend(chain.newest(lake).await?.map(|manifest| table(&chain, &manifest)));
+        let Some(manifest) = chain.newest(lake).await? else { continue };
+        tables.push(table(&chain, &manifest));
+        let api = registry.dataset(&chain.table).ok().and_then(|dataset| dataset.api.as_ref());
+        if api.is_some_and(|api| api.windowed) {
+            not_covered.extend(uncovered(&manifest, today));
+        }
     }
     // Only looks: no run has this id.
     let ledger = Ledger::new(lake.clone(), RunId(uuid::Uuid::nil()));
@@ -42,6 +55,7 @@ pub async fn status(lake: &Lake, engine: &Engine, now: Timestamp) -> Result<Stat
         held: held.collect(),
         tags: Tag::all(lake).await?.len() as u64,
         lateness: late.into_iter().map(measured).collect(),
+        uncovered: not_covered,
     })
 }
 
@@ -66,6 +80,22 @@ fn table(chain: &Chain, manifest: &Manifest) -> TableStatus {
         version: manifest.version,
         committed_at: manifest.committed_at,
     }
+}
+
+/// The months that the service can still reach and no export covers; `None` without any.
+///
+/// It reaches 36 whole months, the running one included: the oldest leaves with the end of the running one.
+fn uncovered(manifest: &Manifest, today: Date) -> Option<Uncovered> {
+    let covered = known::covered(manifest);
+    let reach = windows::reach(Month::of(today));
+    let leaving = |month: Month| {
+        let gone = month.plus(REACH_MONTHS as i32).first_day();
+        Leaving { month, days_left: (gone - today).get_days() }
+    };
+    let months: Vec<Leaving> =
+        reach.months().filter(|month| !covered.contains_key(month)).map(leaving).collect();
+    let (dataset, account) = (manifest.table.clone(), manifest.account.clone());
+    (!months.is_empty()).then_some(Uncovered { dataset, account, months })
 }
 
 /// Names of receipts are UUIDv7: the last one by name is the newest.
@@ -97,9 +127,6 @@ fn open_export(state: ExportState) -> OpenExport {
 
 /// Fewer nights say little about how late a month still changes.
 const NIGHTS_NEEDED: u64 = 14;
-
-/// The service reaches back so many months.
-const REACH_MONTHS: u32 = 36;
 
 fn measured((dataset, late): (String, Late)) -> Lateness {
     let ages: Vec<Age> =

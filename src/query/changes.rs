@@ -248,21 +248,21 @@ fn table(query: &Query) -> &'static str {
 }
 
 /// Text as a literal of SQL.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-async fn batches(answer: Answer) -> Result<Vec<RecordBatch>> {
+pub(super) async fn batches(answer: Answer) -> Result<Vec<RecordBatch>> {
     answer.rows.try_collect().await.map_err(Answer::failed)
 }
 
 /// A column in one type, however the engine holds it.
-fn typed(batch: &RecordBatch, column: usize, data_type: &DataType) -> Result<ArrayRef> {
+pub(super) fn typed(batch: &RecordBatch, column: usize, data_type: &DataType) -> Result<ArrayRef> {
     cast(batch.column(column), data_type)
         .map_err(|cause| Error::new(Kind::Bug, "an answer has an unexpected type").caused_by(cause))
 }
 
-fn texts(batch: &RecordBatch, column: usize) -> Result<ArrayRef> {
+pub(super) fn texts(batch: &RecordBatch, column: usize) -> Result<ArrayRef> {
     typed(batch, column, &DataType::Utf8)
 }
 

@@ -9,8 +9,10 @@
 //! explicitly: the example row `E-2026-09-000017` is found in the one file of `earning_month = '2026-09'`.
 
 mod changes;
+mod moved;
 
 pub use changes::{Changes, Late, Moved, Span, Versions, lateness};
+pub use moved::PaidBy;
 
 use std::sync::Arc;
 

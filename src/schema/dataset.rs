@@ -27,6 +27,8 @@ pub struct Dataset {
     /// A column that a row gains late. A full pull replaces all rows in which it is still blank, and the key of such
     /// a row is its key columns and its hash: it has no lasting identity yet.
     pub pending: Option<String>,
+    /// The dataset whose rows pay these: one that moves names the months to ask for again.
+    pub paid_by: Option<DatasetName>,
     /// Headers that only files of other reports have, although all of this one's are there too.
     pub foreign: Vec<String>,
     /// How Partner Center exports it; `None` where only hand-downloaded files exist.
@@ -57,6 +59,8 @@ pub struct Api {
 pub struct Filter {
     /// The service's name of the field.
     pub field: String,
+    /// What pipeline files call it where that is not the column.
+    pub name: Option<String>,
     pub kind: FilterKind,
     /// The column that the field most likely compares with.
     pub column: Option<String>,
@@ -68,6 +72,8 @@ pub struct Filter {
 pub enum FilterKind {
     /// Between apostrophes.
     Text,
+    /// As the pipeline file writes it: documents of the service have both, a text and a bare number.
+    Id,
     /// Bare digits.
     Number,
     /// A bare UTC time.
@@ -129,6 +135,15 @@ pub enum LogicalType {
     Timestamp,
     /// `YYYY-MM`, or a text that says why there is none.
     Month,
+}
+
+impl Api {
+    /// The fields that a pipeline file may filter by, with their names there. A windowed dataset is asked for by spans of
+    /// its window field already.
+    pub fn conditions(&self) -> impl Iterator<Item = (&str, &Filter)> {
+        let free = self.filters.iter().filter(|filter| !self.windowed || filter.field != self.window_field);
+        free.filter_map(|filter| Some((filter.name.as_ref().or(filter.column.as_ref())?.as_str(), filter)))
+    }
 }
 
 impl Dataset {

@@ -37,6 +37,7 @@ struct DatasetFile {
     #[serde(default)]
     foreign: Vec<String>,
     pending: Option<String>,
+    paid_by: Option<DatasetName>,
     api: Option<Api>,
 }
 
@@ -119,6 +120,7 @@ impl Source {
             vanishing: file.vanishing,
             foreign: file.foreign,
             pending: file.pending,
+            paid_by: file.paid_by,
             api: file.api,
             versions: Vec::new(),
             others: Vec::new(),

@@ -62,14 +62,7 @@ impl Client {
     /// # Errors
     /// `Config` when the service does not accept the request, `Auth`, `Source`, and `Contract` when it gives no id.
     pub async fn submit(&self, request: &ExportRequest, idempotency: Uuid) -> Result<Export> {
-        let mut url = self.address(&request.path, None)?;
-        let mut query = String::new();
-        if let Some(filter) = request.filter.as_deref().filter(|filter| !filter.is_empty()) {
-            query = format!("$filter={}&", percent_encoded(filter));
-        }
-        query.push_str("fileformat=");
-        query.push_str(request.format.as_str());
-        url.set_query(Some(&query));
+        let url = request.url(&self.wire.options)?;
         let call =
             Call { method: Method::POST, url, id: idempotency, verb: "queue the export", step: Step::Submit };
         let got = self.call(&call).await?;
@@ -139,17 +132,39 @@ impl Client {
         blob::download(&self.wire, location, into, observer, scope).await
     }
 
-    /// # Errors
-    /// `Config` when a part is not one: `..` would name all exports instead of one.
     fn address(&self, path: &str, id: Option<&RequestId>) -> Result<Url> {
-        let id = id.map(|id| id.0.as_str());
-        for (what, part) in [("dataset path", Some(path)), ("request id", id)] {
-            if part.is_some_and(|part| !answer::is_plain(part)) {
-                return Err(Error::new(Kind::Config, format!("this is not a {what}"))
-                    .with("text", part.unwrap_or_default())
-                    .hint("Write letters, digits, '-' and '_' only, as the service gave it."));
-            }
-        }
-        Ok(below(&self.wire.options.api, ["payouts", path].into_iter().chain(id)))
+        address(&self.wire.options, path, id)
     }
+}
+
+impl ExportRequest {
+    /// The address to which it is posted.
+    ///
+    /// # Errors
+    /// `Config` when the path is not one.
+    pub fn url(&self, options: &Options) -> Result<Url> {
+        let mut url = address(options, &self.path, None)?;
+        let mut query = String::new();
+        if let Some(filter) = self.filter.as_deref().filter(|filter| !filter.is_empty()) {
+            query = format!("$filter={}&", percent_encoded(filter));
+        }
+        query.push_str("fileformat=");
+        query.push_str(self.format.as_str());
+        url.set_query(Some(&query));
+        Ok(url)
+    }
+}
+
+/// # Errors
+/// `Config` when a part is not one: `..` would name all exports instead of one.
+fn address(options: &Options, path: &str, id: Option<&RequestId>) -> Result<Url> {
+    let id = id.map(|id| id.0.as_str());
+    for (what, part) in [("dataset path", Some(path)), ("request id", id)] {
+        if part.is_some_and(|part| !answer::is_plain(part)) {
+            return Err(Error::new(Kind::Config, format!("this is not a {what}"))
+                .with("text", part.unwrap_or_default())
+                .hint("Write letters, digits, '-' and '_' only, as the service gave it."));
+        }
+    }
+    Ok(below(&options.api, ["payouts", path].into_iter().chain(id)))
 }

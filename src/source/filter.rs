@@ -18,12 +18,6 @@ use std::fmt;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
-/// Both ends included: `earningForDate ge 2026-09-01T00:00:00Z and earningForDate le 2026-09-30T23:59:59.999Z`.
-#[must_use]
-pub fn window(field: &str, from: Timestamp, to: Timestamp) -> String {
-    Filter::all([Filter::ge(field, Value::Time(from)), Filter::le(field, Value::Time(to))]).to_string()
-}
-
 /// A condition. Field names are written as they are: they come from our own lists, not from a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
@@ -119,6 +113,10 @@ mod tests {
 
     use super::super::http::percent_encoded;
     use super::*;
+
+    fn window(field: &str, from: Timestamp, to: Timestamp) -> String {
+        Filter::all([Filter::ge(field, Value::Time(from)), Filter::le(field, Value::Time(to))]).to_string()
+    }
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

@@ -18,6 +18,7 @@
 //! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
+//! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
 //! | `golden` | help and errors, word for word |
 //! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
 
@@ -41,4 +42,5 @@ mod oracle;
 mod readers;
 mod restatements;
 mod sign_in;
+mod windows;
 mod world;

@@ -19,7 +19,7 @@ use payoutlake::engine::{self, Engine};
 use payoutlake::event::Observer;
 use payoutlake::lake::{Chain, Lake, Moment, raw_path};
 use payoutlake::model::{Account, Currency, Month, Outcome, Receipt, TableSpec, Window};
-use payoutlake::pipeline::{self, Covers, Ingest, Plan};
+use payoutlake::pipeline::{self, Ask, Covers, Ingest, Known, Plan};
 use payoutlake::query::Query;
 use payoutlake::sandbox::{self, Running, Sums, TableTruth, Truth};
 use payoutlake::schema::Registry;
@@ -197,7 +197,7 @@ impl Year {
     async fn night(&mut self, number: i32, kind: Night, day: Date, start: Timestamp) {
         let plan = self.plan();
         let all: BTreeSet<Scope> =
-            plan.wanted().iter().map(|w| (w.dataset.name.to_string(), w.window)).collect();
+            plan.wanted(&Known::default()).iter().map(|w| (w.dataset.name.to_string(), w.window)).collect();
         // Each late night other exports are late: one of the windows, the payments, or all of them.
         let late: BTreeSet<Scope> = match kind {
             Night::Late => all
@@ -278,7 +278,7 @@ impl Year {
     /// Downloads what the plan would ask for, as a person does in the portal.
     async fn download(&mut self, plan: &Plan, at: Timestamp) {
         let client = Client::new(plan.source.clone(), plan.auth.clone()).unwrap();
-        for wanted in plan.wanted() {
+        for wanted in plan.wanted(&Known::default()) {
             let request = ExportRequest {
                 path: wanted.path.clone(),
                 filter: wanted.filter.clone(),
@@ -500,19 +500,17 @@ impl Year {
 
 /// Whether it is the last window of its dataset, or the dataset has none.
 fn window_is_last(plan: &Plan, (dataset, window): &Scope) -> bool {
-    let plan = plan.datasets.iter().find(|plan| plan.dataset.name.as_str() == dataset).unwrap();
-    plan.windows.last() == window.as_ref()
+    let wanted = plan.wanted(&Known::default());
+    wanted.iter().rfind(|wanted| wanted.dataset.name.as_str() == dataset).unwrap().window == *window
 }
 
 /// The plan without what is not in `scopes`.
 fn only(mut plan: Plan, scopes: &BTreeSet<Scope>) -> Plan {
-    for dataset in &mut plan.datasets {
-        let name = dataset.dataset.name.to_string();
-        dataset.windows.retain(|window| scopes.contains(&(name.clone(), Some(*window))));
+    for dataset in plan.datasets.iter_mut().filter(|dataset| dataset.ask != Ask::Whole) {
+        let mine = scopes.iter().filter(|(name, _)| name == dataset.dataset.name.as_str());
+        dataset.ask = Ask::Windows(mine.filter_map(|(_, window)| *window).collect());
     }
-    plan.datasets.retain(|dataset| {
-        !dataset.windows.is_empty() || scopes.contains(&(dataset.dataset.name.to_string(), None))
-    });
+    plan.datasets.retain(|dataset| scopes.iter().any(|(name, _)| name == dataset.dataset.name.as_str()));
     plan
 }
 

@@ -194,3 +194,21 @@ fn a_window_is_held_for_rows_sums_and_what_vanished() {
     let listed = world.ok(&["--json", "lake", "held", "--lake", "lake"]);
     assert!(!listed.stdout.contains("transaction_history"), "{}", listed.stdout);
 }
+
+/// A month that is too large for memory is compared in slices, which tell what one comparison of it all tells.
+#[test]
+fn rows_compared_in_slices_are_told_as_at_once() {
+    let world = World::new();
+    // More than the 65,536 rows that are compared at once in the default memory.
+    let rows = 70_000;
+    let text = |amount: &dyn Fn(u32) -> u32| {
+        let rows = (0..rows).map(|n| row(&format!("E-{n}"), "EUR", &format!("{}.00", amount(n)), "SENT"));
+        format!("{HEADER}\n{}", rows.collect::<String>())
+    };
+    september(&world, 1, &text(&|n| n));
+    // Two of three change, the others and a twin stay.
+    september(&world, 2, &text(&|n| if n % 3 == 0 { n } else { n + 1 }));
+    let told = "SELECT change, field, count(DISTINCT row_key), sum(moved), sum(rows) FROM restatements \
+                WHERE change <> 'loaded' GROUP BY ALL";
+    assert_eq!(world.sql("lake", told), ["changed,earning_amount,46666,46666.00,0"]);
+}

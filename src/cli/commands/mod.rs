@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(super) mod auth;
+pub(super) mod backfill;
 pub(super) mod changes;
 pub(super) mod ingest;
 pub(super) mod lake;

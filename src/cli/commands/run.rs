@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -33,28 +33,32 @@ pub(super) struct Overrides {
 
 impl Overrides {
     pub(super) fn flags(self) -> RunFlags {
-        RunFlags { lake: self.lake, account: self.account, accept_identity: self.accept_identity }
+        let Overrides { lake, account, accept_identity } = self;
+        RunFlags { lake, account, accept_identity, ..RunFlags::default() }
     }
 }
 
 impl Run {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let (mut plan, embedded) =
-            config::run_plan(&self.pipeline, &self.overrides.flags(), &setting.environment, setting.clock)?;
-        let mut running = None;
-        if let Some(embedded) = embedded {
-            let server = sandbox::start(&embedded.options, 0, setting.clock).await?;
-            embedded.point(&mut plan, server.url());
-            running = Some(server);
-        }
-        let progress = Progress::new(setting.style, plan.settings.run_id, setting.clock);
-        let done = pipeline::run(plan, progress.observer()).await;
-        progress.finish();
-        let receipt = done?;
-        print_receipt(setting.style, &receipt, &Environment::program());
-        if let Some(server) = running {
-            server.stop().await;
-        }
-        Ok(receipt.exit_code)
+        perform(&self.pipeline, &self.overrides.flags(), setting).await
     }
+}
+
+pub(super) async fn perform(file: &Path, flags: &RunFlags, setting: &Setting) -> Result<u8> {
+    let (mut plan, embedded) = config::run_plan(file, flags, &setting.environment, setting.clock)?;
+    let mut running = None;
+    if let Some(embedded) = embedded {
+        let server = sandbox::start(&embedded.options, 0, setting.clock).await?;
+        embedded.point(&mut plan, server.url());
+        running = Some(server);
+    }
+    let progress = Progress::new(setting.style, plan.settings.run_id, setting.clock);
+    let done = pipeline::run(plan, progress.observer()).await;
+    progress.finish();
+    let receipt = done?;
+    print_receipt(setting.style, &receipt, &Environment::program());
+    if let Some(server) = running {
+        server.stop().await;
+    }
+    Ok(receipt.exit_code)
 }

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 
 use super::lines::{Line, Lines, micros};
 use super::side::Side;
-use crate::engine::{MergeParts, ParquetFiles, Place, failed};
+use crate::engine::{MergeParts, ParquetFiles, Place, Slice, failed};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Manifest, Partition, object_path};
 use crate::load::verify::file;
@@ -227,16 +227,20 @@ impl<'a> Comparison<'a> {
         out: &mut Stager<'_>,
     ) -> Result<Moved> {
         let mut found = Moved { totals: Totals::default(), rows: Digest::default() };
-        let rows = self.plan(context, pairs, twins).map_err(comparing)?;
-        let mut rows = MergeParts::stream(rows).await?;
-        while let Some(batch) = rows.try_next().await.map_err(comparing)? {
-            let sides = [Side::new(self, &batch, "old")?, Side::new(self, &batch, "new")?];
-            let [gone, come] = [sides[0].digest(), sides[1].digest()];
-            found.rows = found.rows.plus(come).minus(gone);
-            for row in 0..batch.num_rows() {
-                self.row(&sides, row, lines, &mut found.totals)?;
-                if lines.len() >= BATCH {
-                    flush(lines, out)?;
+        let rows = |part: Option<&Partition>| part.map_or(0, |part| part.totals.rows);
+        let rows = pairs.iter().map(|pair| rows(pair.old).max(rows(pair.new))).sum();
+        for slice in Slice::of(rows, context.engine.rows_at_once()) {
+            let rows = self.plan(context, pairs, twins, slice).map_err(comparing)?;
+            let mut rows = MergeParts::stream(rows).await?;
+            while let Some(batch) = rows.try_next().await.map_err(comparing)? {
+                let sides = [Side::new(self, &batch, "old")?, Side::new(self, &batch, "new")?];
+                let [gone, come] = [sides[0].digest(), sides[1].digest()];
+                found.rows = found.rows.plus(come).minus(gone);
+                for row in 0..batch.num_rows() {
+                    self.row(&sides, row, lines, &mut found.totals)?;
+                    if lines.len() >= BATCH {
+                        flush(lines, out)?;
+                    }
                 }
             }
         }
@@ -244,15 +248,17 @@ impl<'a> Comparison<'a> {
         Ok(found)
     }
 
-    /// Rows that are not the same on both sides, old and new of one key side by side.
+    /// Rows of a slice that are not the same on both sides, old and new of one key side by side.
     fn plan(
         &self,
         context: &Context<'_>,
         pairs: &[Pair<'_>],
         twins: bool,
+        slice: Slice,
     ) -> datafusion::common::Result<DataFrame> {
-        let old = self.read(context, self.old, pairs.iter().filter_map(|pair| pair.old))?;
-        let new = self.read(context, self.new, pairs.iter().filter_map(|pair| pair.new))?;
+        let read = |manifest, parts| slice.filter(self.read(context, manifest, parts)?);
+        let old = read(self.old, pairs.iter().filter_map(|pair| pair.old).collect())?;
+        let new = read(self.new, pairs.iter().filter_map(|pair| pair.new).collect())?;
         let number = |rows: DataFrame, by: &str| {
             let place =
                 row_number().partition_by(vec![ident(by)]).order_by(vec![ident(HASH).sort(true, true)]);
@@ -282,14 +288,14 @@ impl<'a> Comparison<'a> {
         gone.join(come, JoinType::Full, &left, &right, None)
     }
 
-    fn read<'p>(
+    fn read(
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
-        parts: impl Iterator<Item = &'p Partition>,
+        parts: Vec<&Partition>,
     ) -> datafusion::common::Result<DataFrame> {
         let chain = manifest.chain();
-        let files = parts.flat_map(|part| {
+        let files = parts.into_iter().flat_map(|part| {
             let path = |name: &str| object_path(&chain, name);
             part.objects
                 .iter()

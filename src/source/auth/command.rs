@@ -164,7 +164,7 @@ fn without_tokens(text: &str) -> String {
     out
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

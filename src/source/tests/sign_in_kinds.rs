@@ -47,8 +47,10 @@ fn printing(text: &str) -> Argv {
     Argv::new("command", argv, Duration::from_secs(10)).unwrap()
 }
 
+type Fields = Vec<(&'static str, &'static str)>;
+
 /// Every kind, the endpoint that it asks, and the form that it posts (empty: it asks nobody).
-fn kinds(dir: &tempfile::TempDir) -> Vec<(Way, &'static str, Vec<(&'static str, &'static str)>)> {
+fn kinds(dir: &tempfile::TempDir) -> Vec<(Way, &'static str, Fields)> {
     const V1: &str = "/contoso.example/oauth2/token";
     const V2: &str = "/contoso.example/oauth2/v2.0/token";
     const SCOPE: (&str, &str) = ("scope", "https://api.partner.microsoft.com/.default");
