@@ -32,3 +32,6 @@ pub mod _faults {}
 
 #[doc = include_str!("docs/one-row.md")]
 pub mod _one_row {}
+
+#[doc = include_str!("docs/sign-in.md")]
+pub mod _sign_in {}

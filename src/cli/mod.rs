@@ -64,6 +64,7 @@ enum Command {
     Status(commands::status::Status),
     Changes(commands::changes::Changes),
     Lake(commands::lake::Lake),
+    Auth(commands::auth::Auth),
     Sandbox(commands::sandbox::Sandbox),
 }
 
@@ -135,6 +136,7 @@ async fn perform(command: Command, setting: Setting) -> Result<u8> {
         Command::Status(status) => status.perform(setting).await,
         Command::Changes(changes) => changes.perform(setting).await,
         Command::Lake(lake) => lake.perform(setting).await,
+        Command::Auth(auth) => auth.perform(setting).await,
         Command::Sandbox(sandbox) => sandbox.perform(setting).await,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::nearest;
@@ -52,7 +53,7 @@ pub struct PipelineFile {
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
     pub kind: SourceKind,
-    /// How to sign in; only with `kind = "partner-center"`.
+    /// How to sign in. The sandbox does it by itself when this is left out.
     #[serde(default)]
     pub auth: Option<AuthSection>,
     /// Hosts, time-outs, retries, polling.
@@ -73,23 +74,66 @@ pub enum SourceKind {
 }
 
 /// Values may be references: `${env:NAME}`, `${file:path}`. An environment variable `PARTNER_CENTER_*` wins.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthSection {
     pub kind: AuthKind,
     pub tenant: Option<String>,
     pub client_id: Option<String>,
     pub client_secret: Option<Secret>,
+    /// `YYYY-MM-DD`: Entra does not tell it. It is told as a warning before.
+    pub client_secret_expires_on: Option<Date>,
     pub username: Option<String>,
     pub password: Option<Secret>,
+    /// 1 or 2: the endpoint for user and password.
+    pub version: Option<u8>,
+    /// A first refresh token; the ones that follow live in the store.
+    pub refresh_token: Option<Secret>,
+    /// Path of a PEM or PFX file.
+    pub certificate: Option<String>,
+    pub certificate_password: Option<Secret>,
+    pub access_token: Option<Secret>,
+    /// A program that prints a token, and its arguments.
+    pub command: Option<Vec<String>>,
+    /// Seconds that a program of this section may take.
+    pub timeout_secs: Option<u64>,
+    /// Instead of `{resource}/.default`.
+    pub scope: Option<String>,
+    /// Days before something expires from which on it is told.
+    pub warn_days: Option<u32>,
+    pub store: Option<StoreSection>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthKind {
-    #[default]
-    UsernamePassword,
+    DeviceCode,
+    RefreshToken,
     ClientSecret,
+    Certificate,
+    UsernamePassword,
+    AccessToken,
+    TokenCommand,
+}
+
+/// Where refresh tokens live.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    pub kind: StoreKind,
+    /// For a file that is mounted; without it the file is payoutlake's own.
+    pub path: Option<String>,
+    /// A program that prints the stored text.
+    pub get: Option<Vec<String>>,
+    /// A program that reads the text to store from its standard input.
+    pub set: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    File,
+    Command,
 }
 
 #[derive(Debug, Clone, Deserialize)]

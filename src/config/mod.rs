@@ -9,6 +9,7 @@ mod filters;
 mod nearest;
 mod resolve;
 
+pub use auth::sign_in_folder;
 pub use environment::Environment;
 pub use file::{DatasetSection, PipelineFile, SourceKind, SourceSection};
 pub use resolve::{

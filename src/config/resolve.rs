@@ -15,7 +15,8 @@ use crate::pipeline::{
 };
 use crate::schema::{Dataset, Registry};
 use crate::secret::Secret;
-use crate::source::{self, Auth};
+use crate::source::auth::Version;
+use crate::source::{self, Auth, Way};
 use crate::{engine, sandbox};
 
 /// Flags that win over the pipeline file.
@@ -105,13 +106,24 @@ pub fn run_plan(
     let in_file = |error: Error| error.with("file", path.display());
     let datasets = datasets(&file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
     let account = flags.account.as_ref().unwrap_or(&file.account);
+    let account = parse_account(account, environment).map_err(in_file)?;
     let lake = flags.lake.as_ref().unwrap_or(&file.lake);
-    let (api, auth) = source(&file, environment, sandbox.is_some(), flags.offline).map_err(in_file)?;
+    let api = api(&file);
+    let place = auth::Place {
+        environment,
+        account: &account,
+        pipeline: path,
+        api: &api,
+        sandbox: sandbox.is_some(),
+        account_flag: flags.account.is_some(),
+        clock,
+    };
+    let auth = sign_in(&file, &place, flags.offline).map_err(in_file)?;
     let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
     let settings = Settings {
         command: format!("{verb} {}", path.display()),
         run_id: RunId(Uuid::now_v7()),
-        account: parse_account(account, environment).map_err(in_file)?,
+        account,
         lake: environment.expand("lake", lake).map_err(in_file)?,
         decode: file.decode.clone(),
         load: with_mutation(file.load.clone(), environment),
@@ -340,31 +352,26 @@ fn sandbox_plan(file: &PipelineFile, environment: &Environment) -> Option<Sandbo
     Some(SandboxPlan { options })
 }
 
-fn source(
-    file: &PipelineFile,
-    environment: &Environment,
-    sandbox: bool,
-    offline: bool,
-) -> Result<(source::Options, Auth)> {
+fn api(file: &PipelineFile) -> source::Options {
     let mut api = file.source.api.clone().unwrap_or_default();
-    // Whoever sends nothing needs no sign-in of his own.
-    if sandbox || offline {
-        if sandbox && file.source.api.is_none() {
-            api.poll = source::Poll { first_secs: 0, max_secs: 1 };
-        }
-        let auth = Auth::UsernamePassword {
-            tenant: sandbox::TENANT.to_owned(),
-            client_id: sandbox::CLIENT_ID.to_owned(),
-            username: sandbox::USERNAME.to_owned(),
-            password: Secret::new(sandbox::PASSWORD),
-        };
-        return Ok((api, auth));
+    if file.source.kind == SourceKind::Sandbox && file.source.api.is_none() {
+        api.poll = source::Poll { first_secs: 0, max_secs: 1 };
     }
-    let Some(section) = &file.source.auth else {
-        return Err(Error::new(Kind::Config, "the pipeline does not say how to sign in")
-            .hint("add [source.auth] with kind = \"username-password\" or \"client-secret\", see pipelines/partner-center.toml"));
-    };
-    Ok((api, auth::auth(section, environment)?))
+    api
+}
+
+fn sign_in(file: &PipelineFile, place: &auth::Place<'_>, offline: bool) -> Result<Auth> {
+    match &file.source.auth {
+        Some(section) if !offline => auth::auth(section, place),
+        // Whoever sends nothing needs no sign-in of his own.
+        _ if place.sandbox || offline => {
+            let (username, password) = (sandbox::USERNAME.to_owned(), Secret::new(sandbox::PASSWORD));
+            let way = Way::UsernamePassword { username, password, version: Version::default() };
+            Ok(Auth::new(sandbox::TENANT, sandbox::CLIENT_ID, way))
+        }
+        _ => Err(Error::new(Kind::Config, "the pipeline does not say how to sign in")
+            .hint("add [source.auth] with kind = \"device-code\", see pipelines/partner-center.toml")),
+    }
 }
 
 /// In test builds, `PAYOUTLAKE_KILL_AT=K` kills the process at the K-th point of its storage operations.

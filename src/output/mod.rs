@@ -8,6 +8,7 @@ pub mod number;
 mod preview;
 mod receipt;
 mod rows;
+mod sign_in;
 mod status;
 mod table;
 
@@ -16,6 +17,7 @@ pub use failure::print_error;
 pub use preview::print_preview;
 pub use receipt::print_receipt;
 pub use rows::{Format, print_rows};
+pub use sign_in::{print_device_code, print_logged_out, print_signed_in, print_stored_sign_ins};
 pub use status::print_status;
 pub use table::table;
 

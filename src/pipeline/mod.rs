@@ -43,7 +43,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{
-    Chain, ExportState, Lake, Ledger, LedgerEvent, Present, Taken, check_identity, receipt_path,
+    Chain, ExportState, Identity, Lake, Ledger, LedgerEvent, Present, Taken, check_identity, receipt_path,
 };
 use crate::load::{self, Context, publish};
 use crate::model::Receipt;
@@ -99,7 +99,10 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     let lake = plan.settings.open_lake().await?;
     let engine = Engine::new(&plan.settings.engine, lake.store().clone())?;
     let (account, now) = (&plan.settings.account, plan.settings.now);
-    check_identity(&lake, account, &plan.identity(), plan.accept_identity, now).await?;
+    // Whose refresh token it was is known now.
+    let (tenant, principal) = client.identity().await;
+    let identity = Identity { tenant, principal, ..plan.identity() };
+    check_identity(&lake, account, &identity, plan.accept_identity, now).await?;
     let tools = Tools { settings: &plan.settings, lake: &lake, engine: &engine, observer: &observer };
     look_after(&tools, &plan.tables()).await?;
     let present = Present::begin(&lake, plan.settings.run_id, plan.settings.clock).await?;

@@ -183,6 +183,7 @@ mod tests {
             status: StatusCode::ACCEPTED,
             location: location.map(str::to_owned),
             words: None,
+            challenge: None,
             body: body.replace("ID", ID).into_bytes(),
         }
     }

@@ -4,9 +4,9 @@ use reqwest::{Method, StatusCode, header};
 use url::Url;
 use uuid::Uuid;
 
-use super::auth::token::Token;
+use super::auth::token::{Refused, Token};
 use super::client::Client;
-use super::http::{MAX_JSON_BYTES, header_text, read_body};
+use super::http::{MAX_JSON_BYTES, claims_challenge, header_text, read_body};
 use super::quote::Quoter;
 use super::refusal;
 use super::retry::{Failure, Passing, is_passing, retry_after};
@@ -30,6 +30,8 @@ pub(super) struct Answer {
     pub(super) location: Option<String>,
     /// What the service said about a refusal, safe to print.
     pub(super) words: Option<String>,
+    /// The claims that the service misses in a token that it refuses, as JSON.
+    pub(super) challenge: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
@@ -58,10 +60,10 @@ impl Client {
         let mut tries = self.wire.tries(&call.url);
         let mut refused = None;
         loop {
-            let token = self.sign_in.token(&self.wire, refused, call.step).await?;
+            let token = self.sign_in.token(&self.wire, refused.as_ref(), call.step).await?;
             match self.try_once(call, &token).await {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && refused.is_none() => {
-                    refused = Some(token.number);
+                    refused = Some(Refused { number: token.number, challenge: answer.challenge });
                 }
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {
                     return Err(self.refusal(call, answer));
@@ -97,6 +99,7 @@ impl Client {
         let status = response.status();
         let after = retry_after(&response);
         let location = header_text(&response, header::LOCATION).map(str::to_owned);
+        let challenge = claims_challenge(&response);
         let body = read_body(response).await?;
         let refused = !status.is_success();
         let words = body.as_ref().filter(|_| refused).and_then(|body| self.quoter(token).quote_body(body));
@@ -104,8 +107,8 @@ impl Client {
             return Err(Failure::Passing(Passing::of_answer(status, after, words)));
         }
         match body {
-            Some(body) => Ok(Answer { status, location, words, body }),
-            None if refused => Ok(Answer { status, location, words, body: Vec::new() }),
+            Some(body) => Ok(Answer { status, location, words, challenge, body }),
+            None if refused => Ok(Answer { status, location, words, challenge, body: Vec::new() }),
             None => Err(Failure::Final(
                 Error::new(Kind::Contract, format!("cannot {}: the answer is too long to be one", call.verb))
                     .with("limit", format!("{MAX_JSON_BYTES} bytes"))
@@ -122,6 +125,6 @@ impl Client {
     }
 
     fn quoter<'a>(&'a self, token: &'a Token) -> Quoter<'a> {
-        Quoter::new([&token.bearer, self.sign_in.secret()])
+        Quoter::new(self.sign_in.secrets().into_iter().chain([&token.bearer]))
     }
 }

@@ -43,12 +43,15 @@ impl Client {
         self
     }
 
-    /// Fetches a token, so that a wrong sign-in fails before anything else is done.
+    /// Fetches a token, so that a wrong sign-in fails before anything else is done, and tells the observer what of it
+    /// will end soon.
     ///
     /// # Errors
     /// `Auth` when it is refused, `Source` when it cannot be reached.
     pub async fn sign_in(&self) -> Result<()> {
-        self.sign_in.token(&self.wire, None, Step::Submit).await.map(|_| ())
+        self.sign_in.token(&self.wire, None, Step::Submit).await?;
+        self.tell_warnings().await;
+        Ok(())
     }
 
     /// Asks for an export.

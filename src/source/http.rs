@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use reqwest::{Response, header, redirect};
 use url::Url;
 
@@ -92,6 +94,20 @@ pub(super) fn header_text(response: &Response, name: header::HeaderName) -> Opti
     response.headers().get(name)?.to_str().ok()
 }
 
+/// The claims of a challenge that a service sends with a 401 (`error="insufficient_claims", claims="<base64>"`), as
+/// JSON. Anything else in that header is not ours to follow.
+pub(super) fn claims_challenge(response: &Response) -> Option<String> {
+    challenge_of(header_text(response, header::WWW_AUTHENTICATE)?)
+}
+
+fn challenge_of(header: &str) -> Option<String> {
+    let (_, rest) = header.split_once("claims=\"")?;
+    let (encoded, _) = rest.split_once('"')?;
+    let bytes = STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    serde_json::from_str::<serde_json::Value>(&text).ok()?.is_object().then_some(text)
+}
+
 /// Everything but the unreserved characters of RFC 3986 as `%XX`: a space is `%20`, an apostrophe `%27`.
 pub(super) fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -125,5 +141,19 @@ mod tests {
             assert_eq!(url.as_str(), "https://h/v1.0/payouts/payments/a%2Fb%3Fc");
         }
         assert_eq!(percent_encoded("a 'b'+é~"), "a%20%27b%27%2B%C3%A9~");
+    }
+
+    #[test]
+    fn a_challenge_is_read_and_other_headers_are_not() {
+        let claims = r#"{"access_token":{"nbf":{"essential":true,"value":"1790000000"}}}"#;
+        for encoded in
+            [base64::engine::general_purpose::STANDARD.encode(claims), STANDARD_NO_PAD.encode(claims)]
+        {
+            let header = format!(r#"Bearer realm="", error="insufficient_claims", claims="{encoded}""#);
+            assert_eq!(challenge_of(&header).as_deref(), Some(claims));
+        }
+        for other in ["Bearer", r#"Bearer claims="!!""#, r#"Bearer claims="W10=""#, r#"Bearer claims=""#] {
+            assert_eq!(challenge_of(other), None, "{other}");
+        }
     }
 }

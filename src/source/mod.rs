@@ -39,7 +39,7 @@
 //! | `host`, `quote` | who may be spoken to, and what of their words may be printed |
 
 mod answer;
-mod auth;
+pub mod auth;
 mod blob;
 mod call;
 mod client;
@@ -56,7 +56,7 @@ mod retry;
 #[cfg(test)]
 mod tests;
 
-pub use auth::Auth;
+pub use auth::{Auth, Way};
 pub use blob::{Download, Downloaded};
 pub use client::Client;
 pub use export::{Asked, BlobLocation, Deleted, Export, ExportRequest, FileFormat, Status};

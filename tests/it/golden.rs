@@ -13,8 +13,13 @@ fn shown(world: &World, text: &str) -> String {
 fn help() {
     let world = World::new();
     assert_snapshot!("help", world.ok(&["--help"]).stdout);
-    for command in ["run", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "sandbox"] {
+    for command in
+        ["run", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "auth", "sandbox"]
+    {
         assert_snapshot!(format!("help-{command}"), world.ok(&[command, "--help"]).stdout);
+    }
+    for command in ["login", "status", "logout"] {
+        assert_snapshot!(format!("help-auth-{command}"), world.ok(&["auth", command, "--help"]).stdout);
     }
     for command in ["snapshots", "files", "tag", "rollback", "held", "maintain"] {
         assert_snapshot!(format!("help-lake-{command}"), world.ok(&["lake", command, "--help"]).stdout);
@@ -22,7 +27,7 @@ fn help() {
 }
 
 /// Name, pipeline file, and the error that it gives: always 78.
-const PIPELINES: [(&str, &str); 10] = [
+const PIPELINES: [(&str, &str); 14] = [
     ("unknown-key", "version = 1\nacount = \"contoso\"\nlake = \"lake\"\n"),
     (
         "unknown-nested-key",
@@ -53,6 +58,22 @@ const PIPELINES: [(&str, &str); 10] = [
     (
         "missing-secret",
         "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"client-secret\"\ntenant = \"t\"\nclient_id = \"c\"\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "no-sign-in",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "half-a-store",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"device-code\"\ntenant = \"t\"\nclient_id = \"c\"\nstore = { kind = \"command\", get = [\"pass\"] }\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "no-certificate",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"certificate\"\ntenant = \"t\"\nclient_id = \"c\"\ncertificate = \"nothing.pfx\"\ncertificate_password = \"canary\"\n[[datasets]]\nname = \"payments\"\n",
+    ),
+    (
+        "no-command",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"token-command\"\n[[datasets]]\nname = \"payments\"\n",
     ),
 ];
 
@@ -90,6 +111,18 @@ fn wrong_command_lines() {
         let text = format!("exit code {}\n{}", done.code, shown(&world, &done.stderr));
         assert_snapshot!(format!("usage-{name}"), text);
     }
+}
+
+#[test]
+fn nobody_signed_in() {
+    let world = World::new();
+    world.write(
+        "p.toml",
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n[source]\nkind = \"partner-center\"\n[source.auth]\nkind = \"device-code\"\ntenant = \"t\"\nclient_id = \"c\"\n[[datasets]]\nname = \"payments\"\n",
+    );
+    let done = world.run(&["run", "p.toml"]);
+    assert_eq!(done.code, 77);
+    assert_snapshot!("nobody-signed-in", shown(&world, &done.stderr));
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
 //! | `imitation` | a second imitation of the service, which nobody of the client has written, and a real blob server |
 //! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
+//! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
@@ -44,5 +45,6 @@ mod oracle;
 mod readers;
 mod restatements;
 mod sandbox;
+mod sign_in;
 mod windows;
 mod world;

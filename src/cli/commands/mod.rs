@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(super) mod auth;
 pub(super) mod backfill;
 pub(super) mod changes;
 pub(super) mod ingest;

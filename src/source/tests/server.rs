@@ -10,7 +10,8 @@ use axum::routing::any;
 use url::Url;
 
 use crate::secret::Secret;
-use crate::source::{Auth, Client, Options, Poll};
+use crate::source::auth::Version;
+use crate::source::{Auth, Client, Options, Poll, Way};
 
 /// Stands in every secret of these tests: no message may hold it.
 pub const CANARY: &str = "CANARY";
@@ -170,12 +171,15 @@ pub fn options(server: &Server) -> Options {
 }
 
 pub fn password() -> Auth {
-    Auth::UsernamePassword {
-        tenant: "contoso.example".to_owned(),
-        client_id: "c1".to_owned(),
+    auth(Way::UsernamePassword {
         username: "u+1@contoso.example".to_owned(),
         password: Secret::new(format!("p&w={CANARY} '+%é")),
-    }
+        version: Version::V1,
+    })
+}
+
+pub fn auth(way: Way) -> Auth {
+    Auth::new("contoso.example", "c1", way)
 }
 
 pub fn client(server: &Server) -> Client {

@@ -8,7 +8,7 @@ use super::server::*;
 use crate::error::Kind;
 use crate::model::RequestId;
 use crate::secret::Secret;
-use crate::source::{Auth, Client, Options};
+use crate::source::{Auth, Client, Options, Way};
 
 #[tokio::test]
 async fn the_password_goes_to_the_first_endpoint() {
@@ -28,11 +28,7 @@ async fn the_password_goes_to_the_first_endpoint() {
 #[tokio::test]
 async fn the_secret_goes_to_the_second_endpoint() {
     let server = Server::with_tokens(|_, _| json(500, "")).await;
-    let auth = Auth::ClientSecret {
-        tenant: "../t/x".to_owned(),
-        client_id: "c1".to_owned(),
-        client_secret: Secret::new("s+~"),
-    };
+    let auth = Auth::new("../t/x", "c1", Way::ClientSecret(Secret::new("s+~").into()));
     Client::new(options(&server), auth).unwrap().sign_in().await.unwrap();
     let seen = &server.seen()[0];
     // A tenant is one segment, whatever stands in it.
@@ -180,11 +176,7 @@ async fn a_client_prints_no_secret() {
 
 #[test]
 fn an_empty_value_is_named() {
-    let auth = Auth::ClientSecret {
-        tenant: "t".to_owned(),
-        client_id: "c".to_owned(),
-        client_secret: Secret::new(" "),
-    };
+    let auth = Auth::new("t", "c", Way::ClientSecret(Secret::new(" ").into()));
     let error = Client::new(Options::default(), auth).unwrap_err();
     assert_eq!((error.kind(), error.message()), (Kind::Config, "the sign-in's client_secret is empty"));
 }
