@@ -56,6 +56,7 @@ enum Colour {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(commands::check::Check),
     Run(commands::run::Run),
     Plan(commands::plan::Plan),
     Backfill(commands::backfill::Backfill),
@@ -128,6 +129,7 @@ fn dispatch(command: Command, setting: Setting) -> Result<u8> {
 async fn perform(command: Command, setting: Setting) -> Result<u8> {
     let setting = &setting;
     match command {
+        Command::Check(check) => check.perform(setting).await,
         Command::Run(run) => run.perform(setting).await,
         Command::Plan(plan) => plan.perform(setting).await,
         Command::Backfill(backfill) => backfill.perform(setting).await,

@@ -91,6 +91,17 @@ pub(super) async fn check_writable(lake: &Lake, now: Timestamp) -> Result<()> {
     }
 }
 
+/// As [`check_writable`], without writing anything.
+///
+/// # Errors
+/// As [`check_readable`].
+pub(super) async fn check_extendable(lake: &Lake) -> Result<()> {
+    match lake.get_json::<Needs>(&lake_path()).await? {
+        Some(needs) => needs.check_writer(lake_path().as_ref()),
+        None => no_document(lake).await,
+    }
+}
+
 /// A folder without the document is no lake yet, unless something stands in it.
 async fn no_document(lake: &Lake) -> Result<()> {
     if lake.folders(&manifests_root()).await?.is_empty() {

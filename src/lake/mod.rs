@@ -35,6 +35,7 @@ mod moment;
 mod presence;
 mod store;
 mod tags;
+mod trial;
 
 pub use accounts::{Identity, check_identity};
 pub use chain::{AsOf, Chain, CommitOutcome};
@@ -46,6 +47,7 @@ pub use moment::Moment;
 pub use presence::{Presence, Present, RENEWED_EVERY};
 pub use store::{Created, ExportSpool, Lake, together};
 pub use tags::{Tag, Tagged};
+pub use trial::Tried;
 
 use object_store::path::Path;
 

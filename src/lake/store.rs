@@ -136,7 +136,7 @@ impl Lake {
         Ok(Some(lake))
     }
 
-    fn local(url: &str, root: PathBuf) -> Result<Lake> {
+    pub(super) fn local(url: &str, root: PathBuf) -> Result<Lake> {
         let root = root.canonicalize().map_err(|cause| not_writable(url, cause))?;
         let store = LocalFileSystem::new_with_prefix(&root).map_err(|cause| storage(cause, "opened", url))?;
         Ok(Self::on(Arc::new(store), url, Some(root)))
@@ -168,6 +168,13 @@ impl Lake {
             Some(disk) => disk.root().join(path.as_ref()).display().to_string(),
             None => format!("{}/{path}", self.shown.trim_end_matches('/')),
         }
+    }
+
+    /// The file behind an object of a lake on local disk, if it is there.
+    #[must_use]
+    pub fn local_file(&self, path: &Path) -> Option<PathBuf> {
+        let file = self.disk.as_ref()?.root().join(path.as_ref());
+        file.is_file().then_some(file)
     }
 
     #[must_use]

@@ -1,5 +1,6 @@
 //! The values that stages hand to each other. This room imports no other.
 
+mod check;
 mod due;
 mod fault;
 mod ids;
@@ -12,6 +13,7 @@ mod status;
 mod table;
 mod totals;
 
+pub use check::{Check, Checkup, Verdict};
 pub use due::{
     Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
 };

@@ -2,6 +2,7 @@
 //!
 //! Standard output carries data or NDJSON events; people read standard error.
 
+mod check;
 mod events;
 mod failure;
 pub mod number;
@@ -12,6 +13,7 @@ mod sign_in;
 mod status;
 mod table;
 
+pub use check::print_checkup;
 pub use events::Progress;
 pub use failure::print_error;
 pub use preview::print_preview;

@@ -8,6 +8,7 @@
 //! [`run`] reads like the strip. [`ingest()`] is the same from step 4 on, for files that a person downloaded.
 
 mod balance;
+mod check;
 mod fetch;
 mod held;
 mod history;
@@ -21,6 +22,7 @@ mod settle;
 mod status;
 mod windows;
 
+pub use check::check;
 pub use held::{Decision, decide, list_held};
 pub use history::{
     LiveFile, RollbackTo, RolledBack, Scope, Snapshot, follow, live_files, maintain, rollback, snapshots, tag,

@@ -184,6 +184,7 @@ mod tests {
             location: location.map(str::to_owned),
             words: None,
             challenge: None,
+            date: None,
             body: body.replace("ID", ID).into_bytes(),
         }
     }

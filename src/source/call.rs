@@ -1,5 +1,7 @@
 //! One call of the API: the token, the headers, the repeats, and one refresh after a 401.
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use reqwest::{Method, StatusCode, header};
 use url::Url;
 use uuid::Uuid;
@@ -32,6 +34,8 @@ pub(super) struct Answer {
     pub(super) words: Option<String>,
     /// The claims that the service misses in a token that it refuses, as JSON.
     pub(super) challenge: Option<String>,
+    /// The service's clock.
+    pub(super) date: Option<Timestamp>,
     pub(super) body: Vec<u8>,
 }
 
@@ -100,6 +104,8 @@ impl Client {
         let after = retry_after(&response);
         let location = header_text(&response, header::LOCATION).map(str::to_owned);
         let challenge = claims_challenge(&response);
+        let date = header_text(&response, header::DATE).and_then(|date| rfc2822::parse(date.trim()).ok());
+        let date = date.map(|date| date.timestamp());
         let body = read_body(response).await?;
         let refused = !status.is_success();
         let words = body.as_ref().filter(|_| refused).and_then(|body| self.quoter(token).quote_body(body));
@@ -107,8 +113,8 @@ impl Client {
             return Err(Failure::Passing(Passing::of_answer(status, after, words)));
         }
         match body {
-            Some(body) => Ok(Answer { status, location, words, challenge, body }),
-            None if refused => Ok(Answer { status, location, words, challenge, body: Vec::new() }),
+            Some(body) => Ok(Answer { status, location, words, challenge, date, body }),
+            None if refused => Ok(Answer { status, location, words, challenge, date, body: Vec::new() }),
             None => Err(Failure::Final(
                 Error::new(Kind::Contract, format!("cannot {}: the answer is too long to be one", call.verb))
                     .with("limit", format!("{MAX_JSON_BYTES} bytes"))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use url::Url;
 use uuid::Uuid;
@@ -23,6 +24,16 @@ pub struct Client {
     pub(super) sign_in: SignIn,
     // Ties all calls of one client together in the service's logs.
     pub(super) correlation: Uuid,
+}
+
+/// What the API said to a question about nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    pub host: String,
+    /// 404, as it should be; any success says as much.
+    pub status: u16,
+    /// The service's clock, to the second.
+    pub date: Option<Timestamp>,
 }
 
 impl Client {
@@ -91,6 +102,28 @@ impl Client {
             status if status.is_success() => answer::about(&got, id),
             _ => Err(self.refusal(&call, got).with("request", id)),
         }
+    }
+
+    /// Asks for an export that cannot exist: proves that the API is there and takes the token, and queues nothing.
+    ///
+    /// # Errors
+    /// `Auth`, `Source`, `Config` as for any call.
+    pub async fn look(&self, path: &str) -> Result<Looked> {
+        let call = Call {
+            method: Method::GET,
+            url: self.address(path, Some(&RequestId(Uuid::new_v4().to_string())))?,
+            id: Uuid::new_v4(),
+            verb: "ask the API",
+            step: Step::Submit,
+        };
+        let got = self.call(&call).await?;
+        match got.status {
+            status if status.is_success() => {}
+            StatusCode::NOT_FOUND | StatusCode::GONE => {}
+            _ => return Err(self.refusal(&call, got)),
+        }
+        let host = super::host::name(&call.url);
+        Ok(Looked { host, status: got.status.as_u16(), date: got.date })
     }
 
     /// Removes an export and its bytes from the service.

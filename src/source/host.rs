@@ -63,6 +63,20 @@ pub(super) fn check_blob(options: &Options, url: &Url) -> Result<()> {
     }
 }
 
+/// Entries of the list of blob hosts that let too much in, or nothing at all, each with what is wrong with it.
+pub(super) fn doubtful(blob_hosts: &[String]) -> Vec<String> {
+    let wrong = |entry: &String| {
+        let name = entry.trim_start_matches('.');
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        if !name.chars().all(plain) {
+            return Some(format!("'{entry}' is not a host name, and matches none"));
+        }
+        let wide = entry.starts_with('.') && name.split('.').count() < 2;
+        wide.then(|| format!("'{entry}' lets every host of a top-level domain in"))
+    };
+    blob_hosts.iter().filter_map(wrong).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +84,18 @@ mod tests {
     fn blob(api: &str, location: &str) -> Result<()> {
         let options = Options { api: Url::parse(api).unwrap(), ..Options::default() };
         check_blob(&options, &Url::parse(location).unwrap())
+    }
+
+    #[test]
+    fn a_doubtful_list_is_told() {
+        let doubtful = |entry: &str| !doubtful(&[entry.to_owned()]).is_empty();
+        for good in [".blob.core.windows.net", "files.contoso.example", "10.0.0.1"] {
+            assert!(!doubtful(good), "{good}");
+        }
+        for bad in ["https://acc.blob.core.windows.net", "*.blob.core.windows.net", "a/b", ".net", "host:443"]
+        {
+            assert!(doubtful(bad), "{bad}");
+        }
     }
 
     #[test]

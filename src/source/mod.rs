@@ -58,7 +58,7 @@ mod tests;
 
 pub use auth::{Auth, Way};
 pub use blob::{Download, Downloaded};
-pub use client::Client;
+pub use client::{Client, Looked};
 pub use export::{Asked, BlobLocation, Deleted, Export, ExportRequest, FileFormat, Status};
 pub use options::{Options, Poll};
 pub use poll::next_poll;

@@ -107,6 +107,18 @@ impl Options {
         Ok(())
     }
 
+    /// Entries of `blob_hosts` that let too much in, or nothing at all, each with what is wrong with it.
+    #[must_use]
+    pub fn doubtful_blob_hosts(&self) -> Vec<String> {
+        host::doubtful(&self.blob_hosts)
+    }
+
+    /// Whether the API is a sandbox on this machine, which serves its own exports.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        host::is_loopback(&self.api)
+    }
+
     pub(super) fn read_timeout(&self) -> Duration {
         Duration::from_secs(self.read_timeout_secs)
     }

@@ -3,6 +3,7 @@
 pub(super) mod auth;
 pub(super) mod backfill;
 pub(super) mod changes;
+pub(super) mod check;
 pub(super) mod ingest;
 pub(super) mod lake;
 pub(super) mod plan;
