@@ -10,6 +10,7 @@
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
+//! | `matrix` | every fault of the sandbox at every request ends in the same lake, at once or after the next run |
 //! | `operations` | what a run asks of the storage stays the same after a thousand commits |
 //! | `restatements` | what is told to have changed, what is not, and what holds a window |
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
@@ -38,6 +39,7 @@ mod files;
 mod golden;
 mod history;
 mod imitation;
+mod matrix;
 mod nights;
 mod one_row;
 mod operations;
