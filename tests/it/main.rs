@@ -18,6 +18,8 @@
 //! | `imitation` | a second imitation of the service, which nobody of the client has written, and a real blob server |
 //! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
 //! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
+//! | `patience` | a day of waiting: few requests, tokens in time, no memory |
+//! | `secrets` | every command, at its most talkative, tells no secret, on good ways and bad ones |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
@@ -44,9 +46,11 @@ mod nights;
 mod one_row;
 mod operations;
 mod oracle;
+mod patience;
 mod readers;
 mod restatements;
 mod sandbox;
+mod secrets;
 mod sign_in;
 mod windows;
 mod world;
