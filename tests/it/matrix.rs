@@ -386,7 +386,8 @@ fn table(places: &[Place], cells: &BTreeMap<(&str, usize), String>) -> String {
         .enumerate()
         .map(|(position, route)| format!("{} {}", position + 1, format!("{route:?}").to_lowercase()))
         .collect();
-    let mut text = format!("| fault | {} | tried | equal at once | healed by the next run |\n", heads.join(" | "));
+    let mut text =
+        format!("| fault | {} | tried | equal at once | healed by the next run |\n", heads.join(" | "));
     writeln!(text, "|---|{}---|---|---|", "---|".repeat(places.len())).unwrap();
     let mut sums = [0; 3];
     for known in FAULTS {

@@ -151,7 +151,8 @@ fn clean(what: &str, text: &str, more: &[String]) {
     let known = [sandbox::PASSWORD, sandbox::CLIENT_SECRET];
     for secret in MARKS.into_iter().chain(known).chain(more.iter().map(String::as_str)) {
         let Some(at) = text.find(secret) else { continue };
-        let around: String = text[..at].chars().rev().take(200).collect::<Vec<_>>().into_iter().rev().collect();
+        let around: String =
+            text[..at].chars().rev().take(200).collect::<Vec<_>>().into_iter().rev().collect();
         panic!("{what}: '{secret}' stands behind: {around}");
     }
 }
@@ -171,7 +172,10 @@ fn stored(world: &World) -> Vec<String> {
     let mut found = Vec::new();
     for (name, bytes) in world.files(".local/state/payoutlake/sign-in") {
         let path = world.path(".local/state/payoutlake/sign-in").join(&name);
-        private(&path);
+        // A lock beside it is empty.
+        if !bytes.is_empty() {
+            private(&path);
+        }
         let token = serde_json::from_slice::<Value>(&bytes).ok();
         found.extend(token.and_then(|json| Some(json["refresh_token"].as_str()?.to_owned())));
     }
@@ -205,7 +209,10 @@ fn no_command_tells_a_secret() {
             assert!(!codes.contains(&70), "{line}: {printed}");
             // `sql` asks for a column that is not there, and the file by hand lacks columns.
             let may_fail = ["sql", "ingest"].contains(&name);
-            assert!(may_fail || codes.iter().all(|code| [0, 3, 75].contains(code)), "{line}: {codes:?}\n{printed}");
+            assert!(
+                may_fail || codes.iter().all(|code| [0, 3, 75].contains(code)),
+                "{line}: {codes:?}\n{printed}"
+            );
         }
     }
     assert!(tokens.len() > 4, "no refresh token was ever stored");
@@ -237,7 +244,10 @@ fn no_refusal_tells_a_secret() {
         let (codes, printed) = talk(&world, "run p.toml");
         clean(fault, &printed, &[]);
         clean_files(&world, fault, &[]);
-        assert!(codes.iter().all(|ended| *ended == code || (code == 69 && *ended != 0)), "{fault}: {codes:?}\n{printed}");
+        assert!(
+            codes.iter().all(|ended| *ended == code || (code == 69 && *ended != 0)),
+            "{fault}: {codes:?}\n{printed}"
+        );
     }
 }
 
@@ -260,14 +270,22 @@ fn no_panic_tells_a_secret() {
 type Heard = Arc<Mutex<String>>;
 
 /// Answers with everything that it was sent, as a proxy that explains itself does; `/good/` in the path gives a token.
-async fn echo(State(heard): State<Heard>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn echo(
+    State(heard): State<Heard>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let sent = String::from_utf8_lossy(&body).into_owned();
     heard.lock().unwrap().push_str(&format!("{headers:?} {sent}\n"));
     if uri.path().starts_with("/good/") {
-        let token = format!("{{\"access_token\":\"{ACCESS_TOKEN}\",\"token_type\":\"Bearer\",\"expires_in\":3600}}");
+        let token =
+            format!("{{\"access_token\":\"{ACCESS_TOKEN}\",\"token_type\":\"Bearer\",\"expires_in\":3600}}");
         return ([(header::CONTENT_TYPE, "application/json")], token).into_response();
     }
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let authorization =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let words = format!("{method} {uri} {authorization} {sent}");
     let status = match uri.path().split('/').nth(1) {
         Some("401") => StatusCode::UNAUTHORIZED,
@@ -306,7 +324,7 @@ fn no_answer_that_says_a_secret_back_is_repeated() {
             let world = World::new();
             pipeline(&world, "p.toml", &bad, authority, auth);
             for line in ["run p.toml", "auth status p.toml"] {
-                let (codes, printed) = talk(&world, line); 
+                let (codes, printed) = talk(&world, line);
                 let what = format!("{status}, {line}, {auth}, {authority}");
                 assert!(!codes.contains(&70) && !printed.is_empty(), "{what}: {codes:?}\n{printed}");
                 clean(&what, &printed, &[]);
@@ -329,7 +347,9 @@ fn what_is_printed_of_a_plan_while_looking_for_a_bug_holds_no_secret() {
     for auth in [
         user(PASSWORD),
         format!("kind = \"client-secret\"\nclient_secret = \"{CLIENT_SECRET}\""),
-        format!("kind = \"refresh-token\"\nrefresh_token = \"{REFRESH_TOKEN}\"\nclient_secret = \"{CLIENT_SECRET}\""),
+        format!(
+            "kind = \"refresh-token\"\nrefresh_token = \"{REFRESH_TOKEN}\"\nclient_secret = \"{CLIENT_SECRET}\""
+        ),
         format!("kind = \"access-token\"\naccess_token = \"{ACCESS_TOKEN}\""),
         format!("kind = \"certificate\"\ncertificate = {key:?}"),
     ] {
@@ -339,7 +359,8 @@ fn what_is_printed_of_a_plan_while_looking_for_a_bug_holds_no_secret() {
         let canary = ("AZURE_STORAGE_ACCOUNT_KEY".to_owned(), "canary-azure-key".to_owned());
         let environment = Environment::of([home, canary]);
         let (plan, _) =
-            config::run_plan(&world.path("p.toml"), &RunFlags::default(), &environment, Timestamp::now).unwrap();
+            config::run_plan(&world.path("p.toml"), &RunFlags::default(), &environment, Timestamp::now)
+                .unwrap();
         let printed = format!("{plan:#?} {plan:?} {:#?} {environment:?}", plan.auth);
         assert!(printed.contains(sandbox::TENANT));
         clean(&auth, &printed, std::slice::from_ref(&body));
