@@ -10,7 +10,9 @@ use super::file::{PipelineFile, SourceKind};
 use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Invalid, Month, RunId, Window};
-use crate::pipeline::{Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Settings, Tier, reach};
+use crate::pipeline::{
+    Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Settings, Tier, Wait, reach,
+};
 use crate::schema::{Dataset, Registry};
 use crate::secret::Secret;
 use crate::source::auth::Version;
@@ -23,6 +25,8 @@ pub struct RunFlags {
     pub lake: Option<String>,
     pub account: Option<String>,
     pub accept_identity: bool,
+    /// As `wait.deadline_minutes = 0`.
+    pub no_wait: bool,
     /// Months that somebody asks for, instead of those that are due.
     pub backfill: Option<BackfillFlags>,
     /// Nobody signs in: the sign-in of the pipeline file is not looked at, so it needs no secret.
@@ -135,7 +139,7 @@ pub fn run_plan(
         source: api,
         auth,
         datasets,
-        wait: file.wait,
+        wait: if flags.no_wait { Wait { deadline_minutes: 0, ..file.wait } } else { file.wait },
         cleanup: file.cleanup,
         accept_identity: flags.accept_identity,
     };

@@ -57,6 +57,13 @@ impl Disk {
         made.map_err(|cause| not_writable(&self.shown, cause))
     }
 
+    /// A folder inside the lake that stays until it is removed, or nobody has touched it for long.
+    pub fn kept_spool(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root.join(ROOT).join(SPOOL).join(name);
+        fs::create_dir_all(&folder).map_err(|cause| not_writable(&self.shown, cause))?;
+        Ok(folder)
+    }
+
     /// Writes a file that must not exist yet, durably.
     pub fn create(&self, path: &Path, bytes: &[u8]) -> Result<Created> {
         self.meter.begin(Op::Put);

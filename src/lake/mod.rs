@@ -11,8 +11,11 @@
 //!     published/<table>/<account>.json              which objects the published folders show now
 //!     tags/<name>.json                              versions that are kept for ever                (tags.rs)
 //!     accounts/<account>.json                       the identity behind an alias                   (accounts.rs)
-//!     ledger/<export>/<4 digits>.json               put-if-absent events; the state is their fold  (ledger.rs)
+//!     ledger/<export>/<4 digits>.json               put-if-absent events; the state is their fold  (ledger/)
 //!     open/<export>                                 exports that may still be open
+//!     claims/<wish>/<4 digits>.json                 which export answers a wish
+//!     archive/<yyyy-mm>/<export>.json               closed exports
+//!     running/<run_id>.json                         runs that are at work                          (presence.rs)
 //!     held/<id>.json                                windows that a guard holds                     (held.rs)
 //!     raw/<sha256>                                  blobs as downloaded
 //!     runs/<run_id>.json                            receipts
@@ -29,17 +32,19 @@ mod maintain;
 mod manifest;
 mod meter;
 mod moment;
+mod presence;
 mod store;
 mod tags;
 
 pub use accounts::{Identity, check_identity};
 pub use chain::{AsOf, Chain, CommitOutcome};
 pub use held::{Held, HeldExport, Resolution};
-pub use ledger::{ExportState, Ledger, LedgerEvent};
+pub use ledger::{Entry, ExportState, Ledger, LedgerEvent, Taken, Wish};
 pub use maintain::{Maintained, Retention, maintain};
 pub use manifest::{Cause, Commit, Manifest, Object, Operation, Partition, StoredSchema, check_objects};
 pub use moment::Moment;
-pub use store::{Created, Lake, together};
+pub use presence::{Presence, Present, RENEWED_EVERY};
+pub use store::{Created, ExportSpool, Lake, together};
 pub use tags::{Tag, Tagged};
 
 use object_store::path::Path;
@@ -128,6 +133,22 @@ fn account_path(account: &Account) -> Path {
 
 fn export_prefix(export: crate::model::ExportId) -> Path {
     below(format_args!("ledger/{export}"))
+}
+
+fn claims_prefix(wish: &str) -> Path {
+    below(format_args!("claims/{wish}"))
+}
+
+fn archive_prefix() -> Path {
+    below(format_args!("archive"))
+}
+
+fn archive_path(month: crate::model::Month, export: crate::model::ExportId) -> Path {
+    below(format_args!("archive/{month}/{export}.json"))
+}
+
+fn running_path(run_id: RunId) -> Path {
+    below(format_args!("running/{run_id}.json"))
 }
 
 fn open_prefix() -> Path {

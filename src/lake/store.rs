@@ -17,7 +17,7 @@ use super::disk::{self, Disk, not_writable};
 use super::format;
 use super::meter::{Meter, Metered};
 use crate::error::{Error, Kind, Result};
-use crate::model::StorageOps;
+use crate::model::{ExportId, StorageOps};
 
 /// A lake on some storage.
 #[derive(Clone)]
@@ -52,6 +52,27 @@ const TOGETHER: usize = 16;
 /// The first that fails.
 pub async fn together<T>(requests: Vec<impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
     futures::stream::iter(requests).buffered(TOGETHER).try_collect().await
+}
+
+/// Where an export's bytes stand until its rows are committed.
+#[derive(Debug)]
+pub struct ExportSpool {
+    path: PathBuf,
+    // Removed with this.
+    _fleeting: Option<tempfile::TempDir>,
+}
+
+impl ExportSpool {
+    #[must_use]
+    pub fn blob(&self) -> PathBuf {
+        self.path.join("blob")
+    }
+
+    /// Once nobody will go on with it.
+    pub fn remove(self) {
+        // What stays behind is swept later.
+        let _swept_later = std::fs::remove_dir_all(&self.path);
+    }
 }
 
 impl Lake {
@@ -163,6 +184,20 @@ impl Lake {
         match &self.disk {
             Some(disk) => disk.spool_dir(),
             None => tempfile::tempdir().map_err(|cause| not_writable(&self.shown, cause)),
+        }
+    }
+
+    /// The folder of an export's bytes. On local disk another process finds what an earlier one left there.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub fn export_spool(&self, export: ExportId) -> Result<ExportSpool> {
+        match &self.disk {
+            Some(disk) => Ok(ExportSpool { path: disk.kept_spool(&export.to_string())?, _fleeting: None }),
+            None => {
+                let fleeting = self.spool_dir()?;
+                Ok(ExportSpool { path: fleeting.path().to_owned(), _fleeting: Some(fleeting) })
+            }
         }
     }
 

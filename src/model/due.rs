@@ -95,7 +95,8 @@ pub struct Estimate {
     pub at_a_time: u32,
     /// Hours after which all are finished if the service keeps its promise of 24 hours for each.
     pub at_most_hours: u32,
-    /// Rows, by what the lake has of such months; `None` before the first.
+    /// Rows that the lake has of these months; of those that it does not cover, as many as the others have. `None`
+    /// before the first.
     pub rows: Option<u64>,
     /// What the newest run took for its exports, in seconds.
     pub last_run: Option<Measured>,

@@ -90,16 +90,20 @@ fn estimate(estimate: &Estimate) -> String {
         return "nothing is due\n".to_owned();
     }
     let mut out = format!(
-        "{exports} {}, {months} months; the service promises each within 24 hours, {at_a_time} wait at a time: at most \
-         {at_most_hours} hours\n",
-        if *exports == 1 { "export" } else { "exports" }
+        "{}, {}; the service promises each within 24 hours, {at_a_time} wait at a time: at most {at_most_hours} hours\n",
+        counted(*exports, "export"),
+        counted(*months, "month")
     );
     if let Some(rows) = rows {
         let _ = writeln!(out, "about {} rows, by what the lake has of such months", number::count(*rows));
     }
     if let Some(Measured { exports, seconds }) = last_run {
         let took = number::duration(jiff::SignedDuration::from_secs(*seconds));
-        let _ = writeln!(out, "the newest run brought {exports} exports in {took}");
+        let _ = writeln!(out, "the newest run brought {} in {took}", counted(*exports, "export"));
     }
     out
+}
+
+fn counted(count: u32, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

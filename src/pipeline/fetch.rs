@@ -1,23 +1,19 @@
 //! Steps 1 to 3 for one export: submit, wait, download, with the ledger before and after each step.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
-use uuid::Uuid;
+use tokio::time::Instant;
 
 use super::{Raw, Shared, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Step};
-use crate::lake::{ExportState, LedgerEvent, raw_path};
-use crate::model::ExportId;
-use crate::source::{BlobLocation, Download, ExportRequest, FileFormat, Status, next_poll};
+use crate::lake::{ExportSpool, ExportState, LedgerEvent, Presence, RENEWED_EVERY, Taken, raw_path};
+use crate::source::{Asked, BlobLocation, Download, ExportRequest, FileFormat, Status, next_poll};
 
 /// The bytes of an export on local disk.
 pub(super) struct Fetched {
     pub state: ExportState,
-    pub file: std::path::PathBuf,
     // Holds the file.
-    pub _spool: tempfile::TempDir,
+    pub spool: ExportSpool,
 }
 
 /// What one attempt at an export came to.
@@ -32,21 +28,22 @@ enum Waited {
 /// How often an expired address is asked for again.
 const MAX_NEW_ADDRESSES: u32 = 3;
 
-/// Brings the bytes of one export home, adopting what an earlier run left open.
+/// How often a run sends the request of one export when answers are lost: each time an export may stay behind at the
+/// service that nobody fetches.
+const MAX_REQUESTS: u32 = 2;
+
+/// Between two looks at whether the run that works on an export is still there.
+const LOOK_AT_OWNER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Brings the bytes of one export home, going on with what an earlier run left open.
 ///
 /// # Errors
-/// [`Kind::Pending`] at the deadline, [`Kind::Source`] when the service gave the export up for good, and
-/// whatever the source or the lake answers.
-pub(super) async fn fetch(shared: &Shared, wanted: &Wanted, adopted: Option<ExportState>) -> Result<Fetched> {
-    let mut adopted = adopted;
+/// [`Kind::Pending`] at the deadline, or when another run works on it; [`Kind::Source`] when the service gave the export
+/// up for good; and whatever the source or the lake answers.
+pub(super) async fn fetch(shared: &Shared, wanted: &Wanted, open: Option<ExportState>) -> Result<Fetched> {
+    let mut open = open;
     for attempt in 1..=shared.plan.wait.max_attempts.max(1) {
-        let mut state = match adopted.take() {
-            Some(state) => {
-                tell(shared, wanted, Step::Submit, "goes on with the export that an earlier run asked for");
-                state
-            }
-            None => begin(shared, wanted).await?,
-        };
+        let mut state = own(shared, wanted, open.take()).await?;
         if let Some(found) = from_lake(shared, &state).await? {
             return Ok(found);
         }
@@ -68,17 +65,56 @@ pub(super) async fn fetch(shared: &Shared, wanted: &Wanted, adopted: Option<Expo
         .hint("nothing was changed for these months; run again in a few minutes, and report it to Microsoft if it stays"))
 }
 
-async fn begin(shared: &Shared, wanted: &Wanted) -> Result<ExportState> {
-    let planned = LedgerEvent::Planned {
-        dataset: wanted.dataset.name.clone(),
-        account: shared.plan.settings.account.clone(),
-        window: wanted.window,
-        filter: wanted.filter.clone(),
-        api: shared.plan.api_label(),
-        idempotency: Uuid::new_v4(),
-    };
-    let now = (shared.plan.settings.clock)();
-    shared.ledger.begin(ExportId(Uuid::now_v7()), planned, now).await
+/// Makes this run the one that works on the export: on the open one, if there is one, or on a new one.
+///
+/// # Errors
+/// [`Kind::Pending`] when another run works on it and is alive.
+async fn own(shared: &Shared, wanted: &Wanted, open: Option<ExportState>) -> Result<ExportState> {
+    let mut open = open;
+    let mut other: Option<Presence> = None;
+    loop {
+        let now = (shared.plan.settings.clock)();
+        let taken = match open.take() {
+            Some(state) => shared.ledger.take(state, now).await?,
+            None => shared.ledger.begin(&wanted.wish(&shared.plan), now).await?,
+        };
+        match taken {
+            Taken::Ours(state) => {
+                if state.entries.len() > 1 {
+                    let message = "goes on with the export that an earlier run asked for";
+                    tell(shared, wanted, Step::Submit, message);
+                }
+                return Ok(*state);
+            }
+            // Another run has finished it: what this run wants is newer.
+            Taken::Closed => {}
+            Taken::Busy(running) => {
+                if other.as_ref().is_some_and(|seen| seen.renewed_at != running.renewed_at) {
+                    return Err(busy(wanted, &running));
+                }
+                if other.is_none() {
+                    let message = format!(
+                        "run {} on {} works on it; whether it is alive shows within {} seconds",
+                        running.run_id,
+                        running.host,
+                        RENEWED_EVERY.as_secs()
+                    );
+                    tell(shared, wanted, Step::Submit, &message);
+                }
+                other = Some(running);
+                tokio::time::sleep(LOOK_AT_OWNER).await;
+            }
+        }
+    }
+}
+
+fn busy(wanted: &Wanted, running: &Presence) -> Error {
+    Error::new(Kind::Pending, "another run works on this export")
+        .with("export", wanted.scope())
+        .with("run", running.run_id)
+        .with("host", &running.host)
+        .with("since", running.since)
+        .hint("let the other run finish, then run again; if it has died, its exports are free two minutes after its last sign of life")
 }
 
 async fn append(shared: &Shared, state: &mut ExportState, event: LedgerEvent) -> Result<()> {
@@ -88,21 +124,45 @@ async fn append(shared: &Shared, state: &mut ExportState, event: LedgerEvent) ->
 /// The blob that an earlier run downloaded and did not commit.
 async fn from_lake(shared: &Shared, state: &ExportState) -> Result<Option<Fetched>> {
     let Some((sha256, ..)) = &state.blob else { return Ok(None) };
-    let spool = shared.lake.spool_dir()?;
-    let file = spool.path().join("blob");
-    if !shared.lake.copy_to(&raw_path(sha256), &file).await? {
+    let spool = shared.lake.export_spool(state.id)?;
+    if !shared.lake.copy_to(&raw_path(sha256), &spool.blob()).await? {
         return Ok(None);
     }
-    Ok(Some(Fetched { state: state.clone(), file, _spool: spool }))
+    Ok(Some(Fetched { state: state.clone(), spool }))
 }
 
+/// Sends the request. When its answer is lost, that is written down before it is sent again under the same id.
 async fn submit(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Result<()> {
+    if state.epoch > 1 {
+        let reason = "the run that asked ended before it had an answer".to_owned();
+        append(shared, state, LedgerEvent::Unanswered { reason }).await?;
+    }
     let request =
         ExportRequest { path: wanted.path.clone(), filter: wanted.filter.clone(), format: FileFormat::Csv };
-    let export = shared.client.submit(&request, state.idempotency).await;
-    let export = export.map_err(|error| error.with("export", wanted.scope()))?;
-    tell(shared, wanted, Step::Submit, &format!("queued as {}", export.request_id));
-    append(shared, state, LedgerEvent::Submitted { request_id: export.request_id }).await
+    let mut sent = 0;
+    loop {
+        let asked = shared.client.submit(&request, state.idempotency).await;
+        sent += 1;
+        match asked.map_err(|error| error.with("export", wanted.scope()))? {
+            Asked::Queued(export) => {
+                tell(shared, wanted, Step::Submit, &format!("queued as {}", export.request_id));
+                let (request_id, requested_at) = (export.request_id, export.requested_at);
+                return append(shared, state, LedgerEvent::Submitted { request_id, requested_at }).await;
+            }
+            Asked::Unanswered(error) => {
+                let reason = error.message().to_owned();
+                append(shared, state, LedgerEvent::Unanswered { reason }).await?;
+                if sent >= MAX_REQUESTS {
+                    return Err(error.with("export", wanted.scope()).hint(
+                        "run again later: the request is repeated under the same id; if the service did not know it, an export may \
+                         stay behind there, which does no harm",
+                    ));
+                }
+                let message = format!("{error}; asks again under the same id");
+                shared.observer.tell(Level::Warn, &wanted.scope(), Step::Submit, message);
+            }
+        }
+    }
 }
 
 /// Looks at the export until it is ready, lost, or the deadline has come.
@@ -110,8 +170,7 @@ async fn wait(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Resu
     let Some(id) = state.request_id.clone() else {
         return Err(Error::new(Kind::Bug, "an export without a request id is waited for"));
     };
-    let deadline = Duration::from_secs(shared.plan.wait.deadline_minutes.saturating_mul(60));
-    let started = tokio::time::Instant::now();
+    let (started, mut without_address) = (Instant::now(), 0);
     for attempt in 0.. {
         let Some(export) = shared.client.status(&wanted.path, &id).await? else {
             return Ok(Waited::Lost(format!("the service does not know request {id} any more")));
@@ -129,11 +188,18 @@ async fn wait(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Resu
             (Status::Failed, _) => {
                 return Ok(Waited::Lost(format!("the service reports request {id} as Failed")));
             }
-            // Completed without an address is waited for like everything else: it may come late.
+            (Status::Completed, None) => {
+                without_address += 1;
+                if without_address >= shared.plan.wait.max_looks_without_address.max(1) {
+                    return Ok(Waited::Lost(format!(
+                        "the service reports request {id} as Completed and gives no address, {without_address} times"
+                    )));
+                }
+            }
             _ => {}
         }
         let pause = next_poll(&shared.plan.source, attempt);
-        if started.elapsed() + pause > deadline {
+        if Instant::now() + pause > shared.deadline {
             break;
         }
         tokio::time::sleep(pause).await;
@@ -141,6 +207,7 @@ async fn wait(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Resu
     Err(Error::new(Kind::Pending, "the export is still running at the service")
         .with("export", wanted.scope())
         .with("request", id)
+        .with("asked for", state.planned_at)
         .with("waited", format!("{} minutes", started.elapsed().as_secs() / 60))
         .hint("run the same command later: it goes on with this export and does not queue a new one"))
 }
@@ -152,9 +219,10 @@ async fn download(
     location: BlobLocation,
     finished_at: Timestamp,
 ) -> Result<Fetched> {
-    let spool = shared.lake.spool_dir()?;
-    let file = spool.path().join("blob");
+    let spool = shared.lake.export_spool(state.id)?;
+    let file = spool.blob();
     let mut location = location;
+    append(shared, &mut state, LedgerEvent::Located { address: location.to_string() }).await?;
     for _ in 0..=MAX_NEW_ADDRESSES {
         match shared.client.download(&location, &file, &shared.observer, &wanted.scope()).await? {
             Download::Done(done) => {
@@ -165,7 +233,7 @@ async fn download(
                     LedgerEvent::Downloaded { sha256: done.sha256, bytes: done.bytes, finished_at };
                 append(shared, &mut state, downloaded).await?;
                 tell(shared, wanted, Step::Normalise, "waits for its turn");
-                return Ok(Fetched { state, file, _spool: spool });
+                return Ok(Fetched { state, spool });
             }
             Download::Expired => match wait(shared, wanted, &mut state).await? {
                 Waited::Ready(fresh, _) => location = fresh,

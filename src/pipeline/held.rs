@@ -160,5 +160,5 @@ async fn accept(
         guarded: false,
         held_as: Some(held.id.clone()),
     };
-    commit_source(tools, source, receipt).await
+    commit_source(tools, source, receipt, None).await
 }

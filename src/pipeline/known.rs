@@ -45,9 +45,9 @@ pub(super) async fn look(
         let covered = chain.newest(lake).await?.map(|manifest| covered(&manifest)).unwrap_or_default();
         // The newest one first: its rows are the freshest.
         let open = open.iter().rev().filter(|state| plan.may_adopt(state, &wish.dataset));
-        let open = open.filter(|state| state.filter == wish.filter(state.window));
+        let open = open.filter(|state| state.wish.filter == wish.filter(state.wish.window));
         let mut past =
-            Past { covered, open: open.filter_map(|state| state.window).collect(), ..Past::default() };
+            Past { covered, open: open.filter_map(|state| state.wish.window).collect(), ..Past::default() };
         past.moved = moved(plan, wish, &past, lake, engine).await.unwrap_or_else(|error| {
             let message = format!("payments that moved could not be looked for: {error}");
             observer.tell(Level::Warn, wish.dataset.name.as_str(), Step::Submit, message);

@@ -33,12 +33,18 @@ pub use receipt::exit_code;
 pub use status::status;
 pub use windows::{Ask, REACH_MONTHS, Tier, parse_span, reach};
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
-use crate::lake::{Chain, Identity, Lake, Ledger, LedgerEvent, check_identity, receipt_path};
+use crate::lake::{
+    Chain, ExportState, Identity, Lake, Ledger, LedgerEvent, Present, Taken, check_identity, receipt_path,
+};
 use crate::load::{self, Context, publish};
 use crate::model::Receipt;
 use crate::source::Client;
@@ -53,6 +59,8 @@ struct Shared {
     client: Client,
     ledger: Ledger,
     observer: Observer,
+    /// When the run leaves what is not finished.
+    deadline: Instant,
 }
 
 /// What every step on a lake works with.
@@ -97,28 +105,40 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     check_identity(&lake, account, &identity, plan.accept_identity, now).await?;
     let tools = Tools { settings: &plan.settings, lake: &lake, engine: &engine, observer: &observer };
     look_after(&tools, &plan.tables()).await?;
+    let present = Present::begin(&lake, plan.settings.run_id, plan.settings.clock).await?;
+    let done = ask_for_all(plan, lake, engine, client, observer).await;
+    present.end().await;
+    done
+}
+
+/// From here on other runs leave alone what this one works on.
+async fn ask_for_all(
+    plan: Plan,
+    lake: Lake,
+    engine: Engine,
+    client: Client,
+    observer: Observer,
+) -> Result<Receipt> {
+    let deadline = Instant::now() + plan.wait.deadline();
     let ledger = Ledger::new(lake.clone(), plan.settings.run_id);
-    let mut open = ledger.open_exports(now).await?;
+    let open = ledger.open_exports(plan.settings.now).await?;
     let all_wanted = plan.wanted(&known::look(&plan, &lake, &engine, &open, &observer).await?);
     preview::tell(&observer, &plan, &all_wanted);
-    let shared = std::sync::Arc::new(Shared { plan, lake, engine, client, ledger, observer });
+    let shared = Arc::new(Shared { plan, lake, engine, client, ledger, observer, deadline });
+    let mut open = left_over(&shared, open).await?;
 
-    let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(shared.plan.wait.max_in_flight.max(1)));
+    let slots = Arc::new(Semaphore::new(shared.plan.wait.slots()));
     let mut fetches = JoinSet::new();
     for wanted in all_wanted {
         let adopted = wanted.adopt_from(&mut open, &shared.plan);
         let (shared, slots) = (shared.clone(), slots.clone());
         fetches.spawn(async move {
-            let _slot = slots.acquire_owned().await;
-            let fetched = fetch::fetch(&shared, &wanted, adopted).await;
+            let fetched = match tokio::time::timeout_at(deadline, slots.acquire_owned()).await {
+                Ok(_slot) => fetch::fetch(&shared, &wanted, adopted).await,
+                Err(_) => Err(not_asked(&shared, &wanted)),
+            };
             (wanted, fetched)
         });
-    }
-    // What nobody waits for any more is closed, so that it is not looked at every night.
-    for mut state in open.into_iter().filter(|state| shared.plan.gives_up(state)) {
-        let reason = "nobody has come back for it within two days".to_owned();
-        let now = (shared.plan.settings.clock)();
-        shared.ledger.append(&mut state, LedgerEvent::Failed { reason }, now).await?;
     }
     let mut outcomes = Outcomes::new(
         &shared.plan.settings,
@@ -131,6 +151,35 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
         settle::settle(&shared, &wanted, fetched, &mut outcomes).await;
     }
     finish(&shared.lake, outcomes, &shared.plan.settings).await
+}
+
+fn not_asked(shared: &Shared, wanted: &Wanted) -> Error {
+    Error::new(Kind::Pending, "the deadline came before this export could be asked for")
+        .with("export", wanted.scope())
+        .with("at the same time", shared.plan.wait.slots())
+        .hint("run the same command again; raise wait.max_in_flight or wait.deadline_minutes if this happens often")
+}
+
+/// Ends what earlier runs left: exports whose rows are committed and that are yet to be deleted at the service, and those
+/// that nobody waits for any more. Gives back the others.
+async fn left_over(shared: &Arc<Shared>, open: Vec<ExportState>) -> Result<Vec<ExportState>> {
+    let clock = shared.plan.settings.clock;
+    let mut waiting = Vec::new();
+    for state in open {
+        let ended = state.committed.is_some() && state.wish.account == shared.plan.settings.account;
+        if !ended && !shared.plan.gives_up(&state) {
+            waiting.push(state);
+            continue;
+        }
+        let Taken::Ours(mut state) = shared.ledger.take(state, clock()).await? else { continue };
+        if ended {
+            settle::clean_up(shared, &mut state).await;
+        } else {
+            let reason = "nobody has come back for it within two days".to_owned();
+            shared.ledger.append(&mut state, LedgerEvent::Failed { reason }, clock()).await?;
+        }
+    }
+    Ok(waiting)
 }
 
 /// What an earlier command left undone is done before anything else: published folders, restatements.

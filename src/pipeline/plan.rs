@@ -1,16 +1,19 @@
 //! What a run will do, with every value resolved: a plain value that can be printed before it is performed.
 
+use std::time::Duration;
+
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::decode;
 use crate::engine;
 use crate::error::Result;
-use crate::lake::{Chain, ExportState, Identity, Lake};
+use crate::lake::{Chain, ExportState, Identity, Lake, Wish};
 use crate::load::{self, QUARANTINE, RESTATEMENTS, publish::Publish};
-use crate::model::{Account, Reason, RunId, Why, Window};
+use crate::model::{Account, DatasetName, Reason, RunId, Why, Window};
 use crate::schema::Dataset;
 use crate::source::filter::{Filter, Value};
 use crate::source::{self, Auth};
@@ -95,20 +98,43 @@ pub struct Wanted {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Wait {
-    /// Minutes after which a run leaves with 75 what the service has not finished; the ledger keeps it.
+    /// Minutes after its start at which a run leaves with 75 what the service has not finished; the ledger keeps it.
+    /// 0 asks for everything at once, takes what is finished, and leaves.
     pub deadline_minutes: u64,
     /// Exports that are asked for at the same time.
     pub max_in_flight: usize,
     /// How often an export that the service gave up (`Failed`, or vanished) is asked for in all.
     pub max_attempts: u32,
+    /// How often a finished export may come without the address of its file before it counts as given up.
+    pub max_looks_without_address: u32,
 }
 
 impl Default for Wait {
     fn default() -> Self {
         // The service promises an export within 24 hours.
-        Wait { deadline_minutes: 24 * 60, max_in_flight: 4, max_attempts: 2 }
+        Wait {
+            deadline_minutes: 24 * 60,
+            max_in_flight: 4,
+            max_attempts: 2,
+            // Half an hour at the slowest pace.
+            max_looks_without_address: 8,
+        }
     }
 }
+
+impl Wait {
+    pub(super) fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline_minutes.min(MAX_DEADLINE_MINUTES) * 60)
+    }
+
+    /// How many exports may be under way together.
+    pub(super) fn slots(&self) -> usize {
+        if self.deadline_minutes == 0 { Semaphore::MAX_PERMITS } else { self.max_in_flight.max(1) }
+    }
+}
+
+/// Two days: no export is waited for after that.
+const MAX_DEADLINE_MINUTES: u64 = 2 * 24 * 60;
 
 /// An export that was asked for longer ago is not waited for any more: the service promises it within 24 hours,
 /// and its rows would be a day old at least.
@@ -139,6 +165,12 @@ impl Plan {
     #[must_use]
     pub fn tables(&self) -> Vec<&str> {
         self.datasets.iter().map(|plan| plan.dataset.name.as_str()).collect()
+    }
+
+    /// The last part of a dataset's address at the API, if this pipeline pulls it.
+    pub(super) fn path_of(&self, dataset: &DatasetName) -> Option<&str> {
+        let plan = self.datasets.iter().find(|plan| plan.dataset.name == *dataset)?;
+        plan.dataset.api.as_ref().map(|api| api.path.as_str())
     }
 
     /// Who asks.
@@ -213,16 +245,28 @@ impl Wanted {
 
     /// Whether an open export asks for the same.
     pub(super) fn is_asked_by(&self, state: &ExportState, plan: &Plan) -> bool {
-        state.window == self.window && state.filter == self.filter && plan.may_adopt(state, &self.dataset)
+        state.wish == self.wish(plan) && plan.may_adopt(state, &self.dataset)
+    }
+
+    /// As the ledger keeps it.
+    pub(super) fn wish(&self, plan: &Plan) -> Wish {
+        Wish {
+            dataset: self.dataset.name.clone(),
+            account: plan.settings.account.clone(),
+            window: self.window,
+            filter: self.filter.clone(),
+            api: plan.api_label(),
+        }
     }
 }
 
 impl Plan {
     /// Whether an open export is one of ours that is still worth waiting for.
     pub(super) fn may_adopt(&self, state: &ExportState, dataset: &Dataset) -> bool {
-        state.dataset == dataset.name
-            && state.account == self.settings.account
-            && state.api == self.api_label()
+        state.is_waiting()
+            && state.wish.dataset == dataset.name
+            && state.wish.account == self.settings.account
+            && state.wish.api == self.api_label()
             && !self.is_too_old(state)
     }
 
@@ -232,7 +276,7 @@ impl Plan {
 
     /// Whether an open export of this account is too old to be adopted by anybody.
     pub(super) fn gives_up(&self, state: &ExportState) -> bool {
-        state.account == self.settings.account && self.is_too_old(state)
+        state.wish.account == self.settings.account && self.is_too_old(state)
     }
 
     /// The API as the ledger names it. Embedded sandboxes listen on another port each time and are one API.

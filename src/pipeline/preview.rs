@@ -117,13 +117,13 @@ fn estimate(plan: &Plan, wanted: &[Wanted], there: &There) -> Estimate {
     let exports = wanted.len() as u32;
     let rows = |wanted: &Wanted| -> Option<u64> {
         let manifest = there.manifests.get(wanted.dataset.name.as_str())?;
-        let covered = manifest.partitions.iter().filter(|part| part.covered_at.is_some());
-        let (known, rows) = covered.fold((0, 0), |(n, rows), part| (n + 1, rows + part.totals.rows));
-        match wanted.window {
-            Some(_) if known > 0 => Some(rows / known * u64::from(months(wanted))),
-            Some(_) => None,
-            None => Some(manifest.rows()),
-        }
+        let Some(window) = wanted.window else { return Some(manifest.rows()) };
+        let months = manifest.partitions.iter().filter(|part| part.covered_at.is_some());
+        let known: BTreeMap<Month, u64> =
+            months.filter_map(|part| Some((part.key.month()?, part.totals.rows))).collect();
+        let filled: Vec<u64> = known.values().copied().filter(|rows| *rows > 0).collect();
+        let usual = filled.iter().sum::<u64>().checked_div(filled.len() as u64);
+        window.months().map(|month| known.get(&month).copied().or(usual)).sum()
     };
     Estimate {
         exports,
@@ -150,9 +150,10 @@ async fn last_run(lake: &Lake) -> Result<Option<Measured>> {
 pub(super) fn tell(observer: &Observer, plan: &Plan, wanted: &[Wanted]) {
     let many = match wanted.len() {
         0 => "nothing is due: every month that was asked for is covered newly enough".to_owned(),
-        exports => {
+        many => {
+            let exports = if many == 1 { "export" } else { "exports" };
             let hours = estimate(plan, wanted, &There::default()).at_most_hours;
-            format!("{exports} exports to ask for, by the service's promise within {hours} hours")
+            format!("{many} {exports} to ask for, by the service's promise within {hours} hours")
         }
     };
     observer.tell(Level::Info, "", Step::Submit, format!("signed in; {many}"));

@@ -14,11 +14,12 @@ use super::receipt::{Outcomes, Written};
 use super::{Cleanup, Settings, Shared, Tools, Wanted, held};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
-use crate::lake::{Cause, Chain, LedgerEvent, Operation};
+use crate::lake::{Cause, Chain, ExportState, Ledger, LedgerEvent, Operation};
 use crate::load::{self, Applied, Author, Change, Context, Coverage, Guards, Loaded, Stager};
 use crate::model::{Difference, Outcome, PartitionKey, RequestId, TableSpec, Window, WindowReceipt};
 use crate::normalise::Origin;
 use crate::schema::Dataset;
+use crate::source::Deleted;
 
 /// Settles one export; its failure is written down and does not stop the others.
 pub(super) async fn settle(
@@ -48,14 +49,14 @@ async fn settle_fetched(
     fetched: Fetched,
     receipt: &mut WindowReceipt,
 ) -> Result<Written> {
-    let Fetched { mut state, file, _spool } = fetched;
+    let Fetched { mut state, spool } = fetched;
     let (sha256, bytes, finished_at) = state.blob.clone().unwrap_or_default();
     receipt.request_id.clone_from(&state.request_id);
     receipt.blob_sha256 = Some(sha256);
     receipt.blob_bytes = bytes;
     let source = Source {
         dataset: wanted.dataset.clone(),
-        file,
+        file: spool.blob(),
         name: blob_name(state.request_id.as_ref()),
         window: wanted.window,
         whole: wanted.whole,
@@ -69,22 +70,24 @@ async fn settle_fetched(
     if !wanted.whole && wanted.dataset.pending.is_some() {
         receipt.notes.push(PENDING_STAYS.to_owned());
     }
-    match commit_source(&shared.tools(), source, receipt).await {
+    let fence = Fence { ledger: &shared.ledger, state: &mut state, clock: now };
+    match commit_source(&shared.tools(), source, receipt, Some(fence)).await {
         Ok(written) => {
-            let committed = LedgerEvent::Committed { manifest: written.manifest_version() };
+            let cleanup = shared.plan.cleanup == Cleanup::Delete && state.request_id.is_some();
+            let committed = LedgerEvent::Committed { manifest: written.manifest_version(), cleanup };
             shared.ledger.append(&mut state, committed, now()).await?;
-            if let (Cleanup::Delete, Some(id)) = (shared.plan.cleanup, state.request_id.clone()) {
-                clean_up(shared, wanted, &id, &mut state).await;
+            spool.remove();
+            if cleanup {
+                clean_up(shared, &mut state).await;
             }
             Ok(written)
         }
         Err(error) => {
             // What the bytes say stays so: the next run asks for a fresh export.
             if error.kind() == Kind::Contract {
-                shared
-                    .ledger
-                    .append(&mut state, LedgerEvent::Held { reason: error.to_string() }, now())
-                    .await?;
+                let held = LedgerEvent::Held { reason: error.to_string() };
+                shared.ledger.append(&mut state, held, now()).await?;
+                spool.remove();
             }
             Err(error)
         }
@@ -95,16 +98,31 @@ async fn settle_fetched(
 const PENDING_STAYS: &str =
     "the pull is filtered: rows that were pending before stay until one without a filter";
 
-/// The rows are safe: a clean-up that fails is told and does no harm.
-async fn clean_up(shared: &Shared, wanted: &Wanted, id: &RequestId, state: &mut crate::lake::ExportState) {
-    let deleted = shared.client.delete(&wanted.path, id).await;
-    let recorded = match deleted {
-        Ok(_) => shared.ledger.append(state, LedgerEvent::Deleted, (shared.plan.settings.clock)()).await,
-        Err(error) => Err(error),
+/// Deletes an export at the service. The rows are safe: a clean-up that fails is told, does no harm, and is tried again
+/// by the next run, until the export is as old as nobody waits for.
+pub(super) async fn clean_up(shared: &Shared, state: &mut ExportState) {
+    let scope = state.wish.to_string();
+    let now = shared.plan.settings.clock;
+    let deleted = match (&state.request_id, shared.plan.path_of(&state.wish.dataset)) {
+        (Some(id), Some(path)) => shared.client.delete(path, id).await,
+        _ => Ok(Deleted::Gone),
     };
-    if let Err(error) = recorded {
-        let message = format!("the export stays at the service: {error}");
-        shared.observer.tell(Level::Warn, &wanted.scope(), Step::Done, message);
+    let event = match deleted {
+        Ok(Deleted::Deleted | Deleted::Gone) => Some(LedgerEvent::Deleted),
+        Ok(Deleted::StillProcessing) => None,
+        Err(error) => {
+            let message = format!("the export stays at the service: {error}");
+            shared.observer.tell(Level::Warn, &scope, Step::Done, message);
+            None
+        }
+    };
+    let given_up = shared.plan.gives_up(state);
+    let kept = || LedgerEvent::Kept { reason: "it could not be deleted within two days".to_owned() };
+    if let Some(event) = event.or_else(|| given_up.then(kept))
+        && let Err(error) = shared.ledger.append(state, event, now()).await
+    {
+        let message = format!("that the export was deleted could not be written down: {error}");
+        shared.observer.tell(Level::Warn, &scope, Step::Done, message);
     }
 }
 
@@ -129,15 +147,32 @@ pub(super) struct Source {
     pub held_as: Option<String>,
 }
 
+/// Stands before the commit of an export: a run from which another has taken it, because it was slow and looked dead,
+/// does not pass.
+pub(super) struct Fence<'a> {
+    ledger: &'a Ledger,
+    state: &'a mut ExportState,
+    clock: fn() -> Timestamp,
+}
+
+impl Fence<'_> {
+    async fn pass(self) -> Result<()> {
+        self.ledger.append(self.state, LedgerEvent::Committing, (self.clock)()).await
+    }
+}
+
 /// Processes a file and commits its rows, then the refused ones, then what they changed: a crash in between leaves the
 /// export open in the ledger, and the next run does the rest.
 ///
+///
 /// # Errors
-/// [`Kind::Contract`] when it does not balance or a guard holds it; [`Kind::Destination`].
+/// [`Kind::Contract`] when it does not balance or a guard holds it; [`Kind::Destination`]; [`Kind::Pending`] when the export is
+/// another run's by now.
 pub(super) async fn commit_source(
     tools: &Tools<'_>,
     source: Source,
     receipt: &mut WindowReceipt,
+    fence: Option<Fence<'_>>,
 ) -> Result<Written> {
     let Tools { settings, lake, observer, .. } = *tools;
     let spec = source.dataset.table();
@@ -165,6 +200,9 @@ pub(super) async fn commit_source(
         run_id: settings.run_id,
         now: (settings.clock)(),
     };
+    if let Some(fence) = fence {
+        fence.pass().await?;
+    }
     let applied = match load::load(&context, &change).await? {
         Loaded::Applied(applied) => applied,
         Loaded::Held(differences) => {

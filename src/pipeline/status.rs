@@ -37,7 +37,13 @@ pub async fn status(lake: &Lake, engine: &Engine, now: Timestamp) -> Result<Stat
     }
     // Only looks: no run has this id.
     let ledger = Ledger::new(lake.clone(), RunId(uuid::Uuid::nil()));
-    let open_exports = ledger.open_exports(now).await?.into_iter().map(open_export).collect();
+    let open_exports = ledger
+        .open_exports(now)
+        .await?
+        .into_iter()
+        .filter(ExportState::is_waiting)
+        .map(open_export)
+        .collect();
     let held = Held::all(lake).await?.into_iter().map(|held| HeldWindow {
         scope: held.scope(),
         id: held.id,
@@ -116,9 +122,9 @@ async fn last_run(lake: &Lake) -> Result<Option<LastRun>> {
 
 fn open_export(state: ExportState) -> OpenExport {
     OpenExport {
-        dataset: state.dataset,
-        account: state.account,
-        window: state.window,
+        dataset: state.wish.dataset,
+        account: state.wish.account,
+        window: state.wish.window,
         request_id: state.request_id,
         status: state.status,
         planned_at: state.planned_at,

@@ -2,31 +2,28 @@
 //!
 //! The bytes go to `<into>.part`, which gets its name when all of them are there and on the disk. A transfer that breaks
 //! goes on where it stopped when the server vouches that the bytes are the same (`If-Range` with a strong `ETag`), and
-//! begins again otherwise.
+//! begins again otherwise; also under a fresh address, and in another process (see `part`).
 
-use std::io::SeekFrom;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode, header};
-use sha2::{Digest, Sha256};
-use tokio::fs::{self, File};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::time::Instant;
 
 use super::export::BlobLocation;
 use super::host;
-use super::http::{Wire, header_text, read_body};
+use super::http::{Wire, read_body};
+use super::part::{Part, Whole};
 use super::quote::Quoter;
 use super::retry::{Failure, Passing, is_passing, retry_after};
 use crate::error::{Error, Kind, Result};
-use crate::event::{Observer, Progress, Step, Unit};
+use crate::event::{Level, Observer, Progress, Step, Unit};
 
 /// Between two events of progress: faster than an eye follows.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// Bytes gathered before they are written.
-const BUFFER_BYTES: usize = 1024 * 1024;
+/// How often bytes that do not match their checksum are asked for again: a line that damages them may do it once.
+const MAX_DAMAGED: u32 = 2;
 
 /// A broken try that brought at least this many new bytes does not count as a failed one: long downloads over bad lines end.
 const WORTH_A_TRY_BYTES: u64 = 1024 * 1024;
@@ -36,7 +33,8 @@ const WORTH_A_TRY_BYTES: u64 = 1024 * 1024;
 #[must_use]
 pub enum Download {
     Done(Downloaded),
-    /// The address is not honoured (any more): ask for the export's status again, which gives a new one.
+    /// The address is not honoured (any more): ask for the export's status again, which gives a new one, under which the
+    /// download goes on.
     Expired,
 }
 
@@ -56,51 +54,57 @@ pub(super) async fn download(
     scope: &str,
 ) -> Result<Download> {
     host::check_blob(&wire.options, location.url())?;
-    let mut part = Part::create(into).await?;
-    let got = part.fill(wire, location, &mut Told::new(observer, scope)).await;
+    let part = Part::open(into).await?;
+    if part.bytes() > 0 {
+        let message = format!("goes on after {} bytes that came before", part.bytes());
+        observer.tell(Level::Info, scope, Step::Download, message);
+    }
+    let mut transfer = Transfer { wire, location, part, told: Told::new(observer, scope) };
+    let got = transfer.fill().await;
+    let part = transfer.part;
     match got {
         Ok(true) => part.finish(into).await.map(Download::Done),
-        Ok(false) => part.discard().await.map(|()| Download::Expired),
+        Ok(false) => part.keep().await.map(|()| Download::Expired),
         Err(error) => {
-            // The first error is the one that matters.
-            let _ = part.discard().await;
+            // The first error is the one that matters. What came is good for the next run, unless it is refused.
+            let _ = if error.kind() == Kind::Contract { part.discard().await } else { part.keep().await };
             Err(error.with("address", location))
         }
     }
 }
 
-/// The bytes that have come so far.
-struct Part {
-    path: PathBuf,
-    file: BufWriter<File>,
-    hash: Sha256,
-    bytes: u64,
-    // Of the whole, when the server says it.
-    total: Option<u64>,
-    // Strong ones only: two answers with the same one have the same bytes.
-    etag: Option<String>,
+/// One download under way.
+struct Transfer<'a> {
+    wire: &'a Wire,
+    location: &'a BlobLocation,
+    part: Part,
+    told: Told<'a>,
 }
 
-impl Part {
-    async fn create(into: &Path) -> Result<Self> {
-        let path = into.with_added_extension("part");
-        let file = File::create(&path).await.map_err(|cause| cannot_write(&path, cause))?;
-        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(Part { path, file, hash: Sha256::new(), bytes: 0, total: None, etag: None })
-    }
-
+impl Transfer<'_> {
     /// Whether all bytes came; `false` when the address has expired.
-    async fn fill(&mut self, wire: &Wire, location: &BlobLocation, told: &mut Told<'_>) -> Result<bool> {
-        let mut tries = wire.tries(location.url());
-        let mut furthest = 0;
+    async fn fill(&mut self) -> Result<bool> {
+        let mut tries = self.wire.tries(self.location.url());
+        let mut furthest = self.part.bytes();
+        let mut damaged = 0;
         loop {
-            match self.fill_once(wire, location, told).await {
-                Ok(whole) => return Ok(whole),
+            match self.fill_once().await {
+                Ok(false) => return Ok(false),
+                Ok(true) => match self.part.check() {
+                    Ok(()) => return Ok(true),
+                    Err(error) if damaged >= MAX_DAMAGED => return Err(error),
+                    Err(error) => {
+                        damaged += 1;
+                        self.part.restart(Whole::default()).await?;
+                        tries.wait(Passing::new(error.message()), Step::Download).await?;
+                    }
+                },
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(passing)) => {
-                    if self.bytes >= furthest + WORTH_A_TRY_BYTES {
-                        furthest = self.bytes;
-                        tries = wire.tries(location.url());
+                    self.part.save().await?;
+                    if self.part.bytes() >= furthest + WORTH_A_TRY_BYTES {
+                        furthest = self.part.bytes();
+                        tries = self.wire.tries(self.location.url());
                     }
                     tries.wait(passing, Step::Download).await?;
                 }
@@ -108,27 +112,25 @@ impl Part {
         }
     }
 
-    async fn fill_once(
-        &mut self,
-        wire: &Wire,
-        location: &BlobLocation,
-        told: &mut Told<'_>,
-    ) -> Result<bool, Failure> {
+    async fn fill_once(&mut self) -> Result<bool, Failure> {
+        if self.part.is_whole() {
+            return Ok(true);
+        }
         // No Authorization header: the signature in the address is all that the blob host gets.
-        let mut request = wire.request(Method::GET, location.url().clone());
-        match &self.etag {
-            Some(etag) if self.bytes > 0 => {
-                let range = format!("bytes={}-", self.bytes);
+        let mut request = self.wire.request(Method::GET, self.location.url().clone());
+        match self.part.resumable() {
+            Some(etag) => {
+                let range = format!("bytes={}-", self.part.bytes());
                 request = request.header(header::RANGE, range).header(header::IF_RANGE, etag);
             }
-            _ => self.restart().await?,
+            None => self.part.restart(Whole::default()).await?,
         }
-        let response = wire.send(request).await?;
+        let response = self.wire.send(request).await?;
         match response.status() {
-            StatusCode::OK => self.begin(&response).await?,
-            StatusCode::PARTIAL_CONTENT if self.goes_on(&response) => {}
+            StatusCode::OK => self.part.restart(Whole::of(&response)).await?,
+            StatusCode::PARTIAL_CONTENT if self.part.goes_on(&response) => {}
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.restart().await?;
+                self.part.restart(Whole::default()).await?;
                 return Err(Failure::Passing(Passing::new(
                     "answered with another part of the file than the one asked for",
                 )));
@@ -136,79 +138,37 @@ impl Part {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
                 return Ok(false);
             }
-            _ => return Err(refused(response, location).await),
+            _ => return Err(refused(response, self.location).await),
         }
-        self.check_limit(wire, self.total.unwrap_or(0))?;
-        self.receive(wire, response, told).await?;
+        self.check_limit(self.part.total().unwrap_or(0))?;
+        self.receive(response).await?;
         Ok(true)
     }
 
-    async fn receive(
-        &mut self,
-        wire: &Wire,
-        mut response: Response,
-        told: &mut Told<'_>,
-    ) -> Result<(), Failure> {
+    async fn receive(&mut self, mut response: Response) -> Result<(), Failure> {
         loop {
             let chunk = match response.chunk().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(cause) => return Err(Failure::Passing(Passing::of_transport(cause))),
             };
-            self.check_limit(wire, self.bytes + chunk.len() as u64)?;
-            self.hash.update(&chunk);
-            self.file.write_all(&chunk).await.map_err(|cause| cannot_write(&self.path, cause))?;
-            self.bytes += chunk.len() as u64;
-            told.progress(self.bytes, self.total);
+            self.check_limit(self.part.bytes() + chunk.len() as u64)?;
+            self.part.write(&chunk).await?;
+            self.told.progress(self.part.bytes(), self.part.total());
         }
-        if let Some(total) = self.total
-            && total != self.bytes
+        let (got, total) = (self.part.bytes(), self.part.total());
+        if let Some(total) = total
+            && total != got
         {
-            let got = self.bytes;
-            self.restart().await?;
+            self.part.restart(Whole::default()).await?;
             return Err(Failure::Passing(Passing::new(format!("sent {got} bytes of {total}"))));
         }
-        told.end(self.bytes, self.total);
+        self.told.end(got, total);
         Ok(())
     }
 
-    /// Takes over what the answer says about the whole file.
-    async fn begin(&mut self, response: &Response) -> Result<()> {
-        self.restart().await?;
-        self.total = header_text(response, header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
-        let etag = header_text(response, header::ETAG).filter(|etag| etag.starts_with('"'));
-        self.etag = etag.map(str::to_owned);
-        Ok(())
-    }
-
-    /// Whether a partial answer begins where we stopped and belongs to the same whole.
-    fn goes_on(&self, response: &Response) -> bool {
-        let range = header_text(response, header::CONTENT_RANGE).unwrap_or_default();
-        let Some((begin, total)) = range.strip_prefix("bytes ").and_then(|range| {
-            let (span, total) = range.split_once('/')?;
-            Some((span.split_once('-')?.0.parse::<u64>().ok()?, total))
-        }) else {
-            return false;
-        };
-        let same_total = self.total.is_none_or(|known| total == "*" || total.parse() == Ok(known));
-        self.bytes > 0 && begin == self.bytes && same_total
-    }
-
-    async fn restart(&mut self) -> Result<()> {
-        self.hash = Sha256::new();
-        self.bytes = 0;
-        self.total = None;
-        self.etag = None;
-        self.emptied().await.map_err(|cause| cannot_write(&self.path, cause))
-    }
-
-    async fn emptied(&mut self) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(0)).await?;
-        self.file.get_mut().set_len(0).await
-    }
-
-    fn check_limit(&self, wire: &Wire, bytes: u64) -> Result<()> {
-        let limit = wire.options.max_blob_bytes;
+    fn check_limit(&self, bytes: u64) -> Result<()> {
+        let limit = self.wire.options.max_blob_bytes;
         if bytes <= limit {
             return Ok(());
         }
@@ -216,26 +176,6 @@ impl Part {
             .with("bytes", bytes)
             .with("limit", limit)
             .hint("If an export of this size is expected, raise source.api.max_blob_bytes; or ask for fewer months at once."))
-    }
-
-    async fn finish(self, into: &Path) -> Result<Downloaded> {
-        let Part { path, mut file, hash, bytes, .. } = self;
-        let written = async {
-            file.flush().await?;
-            file.get_ref().sync_all().await?;
-            fs::rename(&path, into).await
-        };
-        if let Err(cause) = written.await {
-            let _ = fs::remove_file(&path).await;
-            return Err(cannot_write(into, cause));
-        }
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Downloaded { bytes, sha256 })
-    }
-
-    async fn discard(self) -> Result<()> {
-        drop(self.file);
-        fs::remove_file(&self.path).await.map_err(|cause| cannot_write(&self.path, cause))
     }
 }
 
@@ -265,13 +205,6 @@ async fn refused(response: Response, location: &BlobLocation) -> Failure {
         Some(words) => error.with("answer", words),
         None => error,
     })
-}
-
-fn cannot_write(path: &Path, cause: std::io::Error) -> Error {
-    Error::new(Kind::Destination, "cannot write the download")
-        .with("file", path.display())
-        .caused_by(cause)
-        .hint("Check that the folder exists, may be written, and has room for the export.")
 }
 
 /// Tells progress, not too often.

@@ -35,12 +35,28 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// What became of a call.
+pub(super) enum Called {
+    Answered(Answer),
+    /// The service may have done what it was asked: the connection broke, or stayed silent, after the request was sent.
+    /// Only for a POST; everything else is simply asked again.
+    Lost(Error),
+}
+
 impl Client {
     /// The answer of the API: any status but those that pass by themselves and 401.
     ///
     /// # Errors
     /// `Auth` when sign-in or token are refused, `Source` when the budget is spent, `Contract` when the answer is too long.
     pub(super) async fn call(&self, call: &Call) -> Result<Answer> {
+        match self.try_call(call).await? {
+            Called::Answered(answer) => Ok(answer),
+            Called::Lost(error) => Err(error),
+        }
+    }
+
+    /// As [`Client::call`].
+    pub(super) async fn try_call(&self, call: &Call) -> Result<Called> {
         let mut tries = self.wire.tries(&call.url);
         let mut refused = None;
         loop {
@@ -52,8 +68,11 @@ impl Client {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {
                     return Err(self.refusal(call, answer));
                 }
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok(Called::Answered(answer)),
                 Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(passing)) if passing.is_lost() && call.method == Method::POST => {
+                    return Ok(Called::Lost(tries.give_up(passing)));
+                }
                 Err(Failure::Passing(passing)) => tries.wait(passing, call.step).await?,
             }
         }

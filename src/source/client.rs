@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::auth::token::SignIn;
 use super::blob::{self, Download};
-use super::call::Call;
-use super::export::{BlobLocation, Deleted, Export, ExportRequest};
+use super::call::{Call, Called};
+use super::export::{Asked, BlobLocation, Deleted, Export, ExportRequest};
 use super::http::{Wire, below, percent_encoded};
 use super::{Auth, Options, answer};
 use crate::error::{Error, Kind, Result};
@@ -57,16 +57,20 @@ impl Client {
     /// Asks for an export.
     ///
     /// `idempotency` names this wish: pass the same value when the answer was lost, so that the service can tell a
-    /// repeat from a second wish. (That it does is documented, and nobody has confirmed it.)
+    /// repeat from a second wish. (That it does is documented, and nobody has confirmed it.) A lost answer is not asked
+    /// for again here: the caller writes down that there may be an export that nobody knows.
     ///
     /// # Errors
     /// `Config` when the service does not accept the request, `Auth`, `Source`, and `Contract` when it gives no id.
-    pub async fn submit(&self, request: &ExportRequest, idempotency: Uuid) -> Result<Export> {
+    pub async fn submit(&self, request: &ExportRequest, idempotency: Uuid) -> Result<Asked> {
         let url = request.url(&self.wire.options)?;
         let call =
             Call { method: Method::POST, url, id: idempotency, verb: "queue the export", step: Step::Submit };
-        let got = self.call(&call).await?;
-        if got.status.is_success() { answer::created(&got) } else { Err(self.refusal(&call, got)) }
+        match self.try_call(&call).await? {
+            Called::Answered(got) if got.status.is_success() => answer::created(&got).map(Asked::Queued),
+            Called::Answered(got) => Err(self.refusal(&call, got)),
+            Called::Lost(error) => Ok(Asked::Unanswered(error)),
+        }
     }
 
     /// What the service says about an export; `None` when it does not know it (any more).

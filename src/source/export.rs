@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::error::Error;
 use crate::model::RequestId;
 use crate::secret::{Secret, redacted};
 
@@ -84,6 +85,15 @@ impl fmt::Display for Status {
             Status::Other(word) => word,
         })
     }
+}
+
+/// What became of the wish for an export.
+#[derive(Debug)]
+#[must_use]
+pub enum Asked {
+    Queued(Export),
+    /// The request was sent and no answer came: the export may exist.
+    Unanswered(Error),
 }
 
 /// What became of a request to delete.

@@ -32,7 +32,7 @@
 //! | `call` | one API call: token, headers, repeats, the refresh after a 401 |
 //! | `answer` | the shapes in which the service answers |
 //! | `refusal` | what a status code means, and who can mend it |
-//! | `blob` | the verified download |
+//! | `blob`, `part` | the verified download, and the bytes that have come so far |
 //! | `auth/` | one file for each way to sign in, the token cache, the sign-in's own errors |
 //! | `filter` | the text of `$filter` |
 //! | `retry`, `poll` | when to try again, when to look again |
@@ -48,6 +48,7 @@ pub mod filter;
 mod host;
 mod http;
 mod options;
+mod part;
 mod poll;
 mod quote;
 mod refusal;
@@ -58,6 +59,6 @@ mod tests;
 pub use auth::{Auth, Way};
 pub use blob::{Download, Downloaded};
 pub use client::Client;
-pub use export::{BlobLocation, Deleted, Export, ExportRequest, FileFormat, Status};
+pub use export::{Asked, BlobLocation, Deleted, Export, ExportRequest, FileFormat, Status};
 pub use options::{Options, Poll};
 pub use poll::next_poll;

@@ -46,12 +46,14 @@ pub(super) struct Passing {
     /// How long the server asks us to stay away.
     after: Option<Duration>,
     unreachable: bool,
+    /// The request may have reached the server.
+    lost: bool,
     cause: Option<reqwest::Error>,
 }
 
 impl Passing {
     pub(super) fn new(what: impl Into<String>) -> Self {
-        Passing { what: what.into(), after: None, unreachable: false, cause: None }
+        Passing { what: what.into(), after: None, unreachable: false, lost: false, cause: None }
     }
 
     /// A connection that could not be made, broke, or stayed silent.
@@ -63,13 +65,19 @@ impl Passing {
         };
         let unreachable = cause.is_connect();
         // The address of a request may carry a signature.
-        Passing { what: what.to_owned(), after: None, unreachable, cause: Some(cause.without_url()) }
+        let cause = Some(cause.without_url());
+        Passing { what: what.to_owned(), after: None, unreachable, lost: !unreachable, cause }
     }
 
     /// An answer that asks to try again, with the service's own words if it said any.
     pub(super) fn of_answer(status: StatusCode, after: Option<Duration>, words: Option<String>) -> Self {
         let words = words.map(|words| format!(": {words}")).unwrap_or_default();
-        Passing { what: format!("answered {status}{words}"), after, unreachable: false, cause: None }
+        Passing { after, ..Passing::new(format!("answered {status}{words}")) }
+    }
+
+    /// Whether the server may have done what it was asked, without anybody knowing.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
     }
 }
 
@@ -135,7 +143,8 @@ impl<'a> Tries<'a> {
         Ok(())
     }
 
-    fn give_up(&self, passing: Passing) -> Error {
+    /// The error of a failure that is not tried again.
+    pub(super) fn give_up(&self, passing: Passing) -> Error {
         let hint = if passing.unreachable {
             "Check the network, the proxy (HTTPS_PROXY), the certificates and the host's name, then run the same command again."
         } else {

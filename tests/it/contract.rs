@@ -13,10 +13,10 @@ use payoutlake::engine::{self, Engine};
 use payoutlake::error::Kind;
 use payoutlake::lake::{
     Cause, Chain, Commit, CommitOutcome, Created, Lake, Ledger, LedgerEvent, Manifest, Moment, Operation,
-    check_objects, object_path,
+    Taken, Wish, check_objects, object_path,
 };
 use payoutlake::load::{self, Applied, Author, Change, Context, Coverage, Loaded, Stager, publish};
-use payoutlake::model::{Account, ExportId, Month, RequestId, RunId, TableSpec, Window};
+use payoutlake::model::{Account, Month, RequestId, RunId, TableSpec, Window};
 use payoutlake::normalise::{Normaliser, Origin};
 use payoutlake::query::Query;
 use payoutlake::schema::{Dataset, Registry};
@@ -394,26 +394,27 @@ async fn writers_of_one_table_lose_nothing(lake: &Lake) {
 
 async fn an_export_is_remembered_until_it_is_done(lake: &Lake) {
     let run = || Ledger::new(lake.clone(), RunId(uuid::Uuid::now_v7()));
-    let planned = LedgerEvent::Planned {
+    let wish = Wish {
         dataset: dataset().name,
         account: account(),
         window: Some(Window::new(Month::new(2025, 1), Month::new(2025, 3))),
         filter: None,
         api: "loopback".to_owned(),
-        idempotency: uuid::Uuid::new_v4(),
     };
-    let id = ExportId(uuid::Uuid::now_v7());
-    let mut state = run().begin(id, planned, at(1)).await.unwrap();
-    let submitted = LedgerEvent::Submitted { request_id: RequestId("r-1".to_owned()) };
+    let Taken::Ours(mut state) = run().begin(&wish, at(1)).await.unwrap() else {
+        panic!("nobody else is there")
+    };
+    let request_id = RequestId("r-1".to_owned());
+    let submitted = LedgerEvent::Submitted { request_id, requested_at: None };
     run().append(&mut state, submitted.clone(), at(1)).await.unwrap();
     let open = run().open_exports(at(2)).await.unwrap();
     assert_eq!(open.len(), 1);
-    assert_eq!((open[0].id, open[0].planned_at), (id, at(1)));
+    assert_eq!((open[0].id, open[0].planned_at), (state.id, at(1)));
     assert_eq!(open[0].request_id, Some(RequestId("r-1".to_owned())));
     // Of two processes that go on with it one is told that the other was first.
     let mut stale = open[0].clone();
     run().append(&mut state, LedgerEvent::Status { status: "Queued".to_owned() }, at(2)).await.unwrap();
     assert!(run().append(&mut stale, submitted, at(2)).await.is_err());
-    run().append(&mut state, LedgerEvent::Committed { manifest: 1 }, at(3)).await.unwrap();
+    run().append(&mut state, LedgerEvent::Committed { manifest: 1, cleanup: false }, at(3)).await.unwrap();
     assert!(run().open_exports(at(4)).await.unwrap().is_empty());
 }

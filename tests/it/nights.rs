@@ -23,7 +23,7 @@ use payoutlake::pipeline::{self, Ask, Covers, Ingest, Known, Plan};
 use payoutlake::query::Query;
 use payoutlake::sandbox::{self, Running, Sums, TableTruth, Truth};
 use payoutlake::schema::Registry;
-use payoutlake::source::{Client, Download, ExportRequest, FileFormat, Status};
+use payoutlake::source::{Asked, Client, Download, Export, ExportRequest, FileFormat, Status};
 
 use crate::world::World;
 
@@ -284,7 +284,8 @@ impl Year {
                 filter: wanted.filter.clone(),
                 format: FileFormat::Csv,
             };
-            let id = client.submit(&request, uuid::Uuid::new_v4()).await.unwrap().request_id;
+            let asked = client.submit(&request, uuid::Uuid::new_v4()).await.unwrap();
+            let Asked::Queued(Export { request_id: id, .. }) = asked else { panic!("{asked:?}") };
             let location = loop {
                 let export = client.status(&wanted.path, &id).await.unwrap().unwrap();
                 if let (Status::Completed, Some(location)) = (export.status, export.blob) {

@@ -1,8 +1,10 @@
 //! What a run asks of the lake's storage, and that it stays the same however long the history is.
 
 use jiff::Timestamp;
-use payoutlake::lake::{Cause, Chain, Commit, CommitOutcome, Lake, Ledger, LedgerEvent, Operation};
-use payoutlake::model::{DatasetName, ExportId, RunId, StorageOps};
+use payoutlake::lake::{
+    Cause, Chain, Commit, CommitOutcome, Lake, Ledger, LedgerEvent, Operation, Taken, Wish,
+};
+use payoutlake::model::{DatasetName, RunId, StorageOps};
 use uuid::Uuid;
 
 use crate::world::World;
@@ -61,16 +63,17 @@ async fn a_run_asks_the_same_of_the_storage_after_a_thousand_commits() {
     // As many exports that were asked for and closed.
     let ledger = Ledger::new(lake.clone(), RunId(Uuid::now_v7()));
     for _ in 0..1000 {
-        let planned = LedgerEvent::Planned {
+        let wish = Wish {
             dataset: DatasetName::parse("payments").unwrap(),
             account: chains[0].account.clone(),
             window: None,
             filter: None,
             api: "loopback".to_owned(),
-            idempotency: Uuid::nil(),
         };
         let now = Timestamp::now();
-        let mut state = ledger.begin(ExportId(Uuid::now_v7()), planned, now).await.unwrap();
+        let Taken::Ours(mut state) = ledger.begin(&wish, now).await.unwrap() else {
+            panic!("nobody else is there")
+        };
         ledger.append(&mut state, LedgerEvent::Failed { reason: "gone".to_owned() }, now).await.unwrap();
     }
     // These commits were not published: the first run makes up for that.

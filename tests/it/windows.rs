@@ -12,7 +12,7 @@ use payoutlake::model::{Month, Preview, Reason, spans};
 use payoutlake::{pipeline, sandbox};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{AS_OF, World};
 
 const TIERS: &str = "lookback = [{ months = 3, every = \"1 day\" }, { months = 5, every = \"7 days\" }]";
 
@@ -191,6 +191,7 @@ fn an_interrupted_backfill_goes_on_and_moves_nothing_else() {
     // Once more in the same words: nothing is left of it.
     let again = world.ok(&[&["backfill", "tiers.toml"], &span[..]].concat());
     assert_eq!(exports_asked_for(&world), 4, "{}", again.stderr);
+    assert!(again.stderr.contains("nothing was due: every month that was asked for is covered newly enough"));
     let plan = world.ok(&[&["plan", "tiers.toml"], &span[..]].concat()).stdout;
     assert!(plan.contains("left out, covered newly enough") && plan.contains("nothing is due"), "{plan}");
     let asked = planned(&world, &[&["tiers.toml", "--again"], &span[..]].concat());
@@ -201,6 +202,36 @@ fn an_interrupted_backfill_goes_on_and_moves_nothing_else() {
     // What is due for a run is what it was, less what is covered now.
     assert_eq!(planned(&world, &["tiers.toml"]), due[2..]);
     assert!(world.files("lake/payments").is_empty(), "a backfill pulls what has no months");
+}
+
+#[test]
+fn a_payment_that_moved_is_named_with_its_months() {
+    let world = World::new();
+    pipeline_as(&world, "tiers.toml", TIERS, "");
+    let text = std::fs::read_to_string(world.path("tiers.toml")).unwrap();
+    world.write("before.toml", text.replace(AS_OF, "2026-11-10"));
+    world.ok(&["run", "before.toml"]);
+    // Payments were sent in between; this run sees them, and asks for no older month yet.
+    world.ok(&["run", "tiers.toml"]);
+    assert_eq!(ran(&world, "transaction_history").len(), 1);
+
+    let plan = json(&world, &["plan", "tiers.toml"]);
+    let whys = plan.iter().filter_map(|export| export["why"].as_array()).flatten();
+    let payments: BTreeSet<&str> = whys.filter_map(|why| why["payment_id"].as_str()).collect();
+    let sent = "SELECT DISTINCT payment_id FROM payments WHERE payment_date >= DATE '2026-11-10' AND payment_status = 'Sent'";
+    let sent = world.sql("lake", sent);
+    assert!(!payments.is_empty(), "{plan:?}");
+    assert!(payments.iter().any(|id| sent.iter().any(|known| known == id)), "{payments:?} and {sent:?}");
+    let unpaid =
+        "SELECT count(*) FROM transaction_history WHERE payment_id IS NULL AND earning_month < '2026-11'";
+    let before = world.sql("lake", unpaid);
+    let words = world.ok(&["plan", "tiers.toml"]).stdout;
+    assert!(words.contains(" moved to Sent: 2026-"), "{words}");
+    assert!(words.contains("more payments that moved"), "{words}");
+    world.ok(&["run", "tiers.toml"]);
+    assert!(ran(&world, "transaction_history").len() > 1);
+    assert_ne!(world.sql("lake", unpaid), before, "nothing was paid");
+    assert_eq!(windows(&planned(&world, &["tiers.toml"])), ["2026-11..2026-11"], "named once more");
 }
 
 #[test]

@@ -29,12 +29,15 @@ pub(super) struct Overrides {
     /// Sign in under this alias as somebody else than before, from now on
     #[arg(long)]
     accept_identity: bool,
+    /// Ask for the exports, take what is finished, and leave with 75 while some are not; run again to go on
+    #[arg(long)]
+    no_wait: bool,
 }
 
 impl Overrides {
     pub(super) fn flags(self) -> RunFlags {
-        let Overrides { lake, account, accept_identity } = self;
-        RunFlags { lake, account, accept_identity, ..RunFlags::default() }
+        let Overrides { lake, account, accept_identity, no_wait } = self;
+        RunFlags { lake, account, accept_identity, no_wait, ..RunFlags::default() }
     }
 }
 

@@ -145,6 +145,54 @@ async fn a_broken_transfer_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn another_process_and_another_address_go_on_at_the_same_byte() {
+    let server = Server::start(|seen, number| match number {
+        0 => etagged(cut(200, &BYTES[..10], 26)),
+        // The budget of the first process ends here; for the second the address has expired.
+        1..4 => json(503, ""),
+        4 => json(403, ""),
+        _ if seen.header("range").is_none() => etagged(whole()),
+        _ => rest(seen),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("export.bin");
+    let from = BlobLocation::new(location(&server));
+    let fetch = async || client(&server).download(&from, &into, &Observer::silent(), "").await;
+    assert_eq!(fetch().await.unwrap_err().kind(), Kind::Source);
+    assert_eq!(fetch().await.unwrap(), Download::Expired);
+    let whole = Downloaded { bytes: 26, sha256: SHA256.to_owned() };
+    assert_eq!(fetch().await.unwrap(), Download::Done(whole.clone()));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let seen = server.seen();
+    assert!(seen[4..].iter().all(|seen| seen.header("range") == Some("bytes=10-")), "{seen:?}");
+
+    // What a lost disk left behind is not believed.
+    std::fs::write(folder.path().join("export.bin.part"), b"short").unwrap();
+    let saved = r#"{"bytes":10,"whole":{"bytes":26,"etag":"\"e1\""}}"#;
+    std::fs::write(folder.path().join("export.bin.part.json"), saved).unwrap();
+    assert_eq!(fetch().await.unwrap(), Download::Done(whole));
+    assert_eq!(server.seen().last().unwrap().header("range"), None);
+}
+
+#[tokio::test]
+async fn damaged_bytes_are_asked_for_again_and_then_refused() {
+    // printf abcdefghijklmnopqrstuvwxyz | openssl md5 -binary | base64
+    let offered = |response| with_header(response, "content-md5", "w/zT12GS5AB9+0lsymfhOw==");
+    let damaged = || Response::new(Body::from("abcdefghijklmnopqrstuvwxyZ"));
+    let server = Server::start(move |_, number| offered(if number == 0 { damaged() } else { whole() })).await;
+    assert_done(&download(&server).await);
+    assert_eq!(server.seen().len(), 2);
+
+    let server = Server::start(move |_, _| offered(damaged())).await;
+    let got = download(&server).await;
+    assert_refused(&got, Kind::Contract);
+    assert_eq!(server.seen().len(), 3);
+    let server = Server::start(|_, _| with_header(whole(), "x-ms-content-crc64", "AAAAAAAAAAA=")).await;
+    assert_refused(&download(&server).await, Kind::Contract);
+}
+
+#[tokio::test]
 async fn a_transfer_that_cannot_go_on_begins_again() {
     // No ETag, and a weak one: nobody vouches that the rest is of the same bytes.
     for etag in [None, Some("W/\"e1\"")] {
