@@ -1,7 +1,7 @@
 //! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
 //!
 //! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
-//! in [`_one_row`].
+//! in [`_one_row`]. What can be made to go wrong is listed in [`_faults`].
 
 pub mod cli;
 pub mod config;
@@ -26,6 +26,9 @@ pub mod _architecture {}
 
 #[doc = include_str!("docs/decisions.md")]
 pub mod _decisions {}
+
+#[doc = include_str!("docs/faults.md")]
+pub mod _faults {}
 
 #[doc = include_str!("docs/one-row.md")]
 pub mod _one_row {}

@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -23,6 +25,9 @@ use super::md5::{Md5, base64};
 
 /// Rows in one file of a zip, at most: a month above that is several files, as in the user interface.
 const FILE_ROWS: u64 = 500_000;
+
+/// The same when there are to be many files.
+const FEW_FILE_ROWS: u64 = 50;
 
 /// Bytes that are gathered before they are written.
 const FLUSH_BYTES: usize = 1 << 16;
@@ -72,7 +77,7 @@ pub struct Job {
 /// A finished blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Built {
-    /// `csv`, `tsv` or `zip`.
+    /// `csv`, `tsv` or `zip`; with a fault `csv.gz`, `tsv.gz`.
     pub extension: String,
     pub rows: u64,
     pub bytes: u64,
@@ -95,9 +100,17 @@ impl Job {
                 self.write(path, &payments::COLUMNS, "earned", || self.fewer(all.iter().cloned()), stop)?
             }
         };
+        let extension = match extension {
+            "zip" => extension.to_owned(),
+            _ if self.has(FaultKind::BlobGzip) => {
+                gzip(path)?;
+                format!("{extension}.gz")
+            }
+            _ => extension.to_owned(),
+        };
         self.damage(path)?;
         let (bytes, md5) = checksum(path)?;
-        Ok(Built { extension: extension.to_owned(), rows, bytes, md5 })
+        Ok(Built { extension, rows, bytes, md5 })
     }
 
     fn has(&self, kind: FaultKind) -> bool {
@@ -148,7 +161,9 @@ impl Job {
     ) -> io::Result<(&'static str, u64)> {
         let empty = [FaultKind::BlobHeaderOnly, FaultKind::BlobBomOnly, FaultKind::BlobZeroBytes];
         let empty = empty.iter().any(|kind| self.has(*kind));
-        let zipped = !empty && rows().nth(self.zip_above_rows as usize).is_some();
+        let forced = self.has(FaultKind::BlobZip) || self.has(FaultKind::BlobManyFiles);
+        let plain = empty || self.has(FaultKind::BlobPlain) || self.has(FaultKind::BlobGzip);
+        let zipped = !plain && (forced || rows().nth(self.zip_above_rows as usize).is_some());
         let file = BufWriter::with_capacity(FLUSH_BYTES, File::create(path)?);
         let sink = if zipped { Sink::Zip(Box::new(ZipWriter::new(file))) } else { Sink::Plain(file) };
         let mut writer = FileWriter::new(self, columns, money, sink);
@@ -160,15 +175,22 @@ impl Job {
             if writer.rows.is_multiple_of(4_096) && stop.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            if zipped && (place != Some(row.month()) || writer.file_rows == FILE_ROWS) {
+            if zipped && (place != Some(row.month()) || writer.file_rows == self.file_rows()) {
                 place = Some(row.month());
                 writer.next_file(row.month())?;
             }
             writer.record(&row)?;
         }
+        if zipped && place.is_none() {
+            writer.next_file(None)?;
+        }
         let count = writer.rows;
         writer.finish()?;
         Ok((if zipped { "zip" } else { self.format.extension() }, count))
+    }
+
+    fn file_rows(&self) -> u64 {
+        if self.has(FaultKind::BlobManyFiles) { FEW_FILE_ROWS } else { FILE_ROWS }
     }
 
     /// Faults that need the finished bytes.
@@ -269,7 +291,7 @@ impl<'a, R> FileWriter<'a, R> {
 
     fn next_file(&mut self, month: Option<Month>) -> io::Result<()> {
         self.flush()?;
-        self.files = if self.file_rows == FILE_ROWS { self.files + 1 } else { 1 };
+        self.files = if self.file_rows == self.job.file_rows() { self.files + 1 } else { 1 };
         let Sink::Zip(zip) = &mut self.sink else {
             return Ok(());
         };
@@ -364,6 +386,16 @@ fn payment_fact(row: &Payment, field: Field) -> Fact<'static> {
         Field::PaymentDate => row.stage.payment.map_or(Fact::Blank, |paid| Fact::Time(paid.at)),
         _ => Fact::Blank,
     }
+}
+
+/// Compresses a file in its place.
+fn gzip(path: &Path) -> io::Result<()> {
+    let compressed = path.with_extension("part");
+    let mut plain = File::open(path)?;
+    let mut encoder = GzEncoder::new(BufWriter::new(File::create(&compressed)?), Compression::fast());
+    io::copy(&mut plain, &mut encoder)?;
+    encoder.finish()?.flush()?;
+    std::fs::rename(compressed, path)
 }
 
 /// Length, and MD5 in Base64.

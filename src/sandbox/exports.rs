@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! <state_dir>/key                    signs tokens and blob addresses
+//! <state_dir>/clock.json             the sandbox's own clock, once it ran faster than the client's
+//! <state_dir>/refreshed.json         which refresh tokens were replaced, when that makes a difference
 //! <state_dir>/requests/<id>.json     one request; written under another name and renamed
 //! <state_dir>/blobs/<id>             its finished file
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::civil::Date;
@@ -19,9 +22,10 @@ use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
 
-use super::Dataset;
 use super::build::{Built, Format};
+use super::faults::{Fault, FaultKind, is_set};
 use super::tokens::{Caller, Key};
+use super::{Dataset, Options};
 
 /// Version of the request files.
 const VERSION: u32 = 1;
@@ -44,6 +48,12 @@ pub struct Request {
     pub ms_request_id: Option<String>,
     /// Set when the blob is there.
     pub built: Option<Built>,
+    /// Faults that were put on this export by the position of a request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+    /// Its own delay; without it that of the options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_millis: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,21 +84,48 @@ pub struct Entry {
     pub failed: bool,
     /// How often a blob address was given out.
     pub addresses: u32,
+    /// How often it was looked at when it was Completed.
+    pub looks: u32,
 }
 
 impl Entry {
     /// Where the request stands: by the clock, and never Completed before its blob is there.
     #[must_use]
-    pub fn progress(&self, now: Timestamp, delay_millis: u64) -> Progress {
+    pub fn progress(&self, now: Timestamp, options: &Options) -> Progress {
         let elapsed = now.duration_since(self.request.requested_at);
-        let delay = SignedDuration::from_millis(i64::try_from(delay_millis).unwrap_or(i64::MAX));
+        let delay = self.due(options).duration_since(self.request.requested_at);
         match &self.request.built {
             _ if elapsed < delay / 2 => Progress::Queued,
-            _ if elapsed < delay => Progress::Processing,
+            // Put on it by a request; without a position the build fails.
+            _ if is_set(&self.request.faults, FaultKind::ExportFailed, self.request.dataset) => {
+                Progress::Failed
+            }
+            _ if elapsed < delay || self.has(options, FaultKind::ExportStuck) => Progress::Processing,
             _ if self.failed => Progress::Failed,
             Some(_) => Progress::Completed,
             None => Progress::Processing,
         }
+    }
+
+    /// Whether only the build is missing for it to be finished.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp, options: &Options) -> bool {
+        let built = self.request.built.is_some() || self.failed;
+        !built && !self.has(options, FaultKind::ExportStuck) && now >= self.due(options)
+    }
+
+    /// When it is finished.
+    fn due(&self, options: &Options) -> Timestamp {
+        let millis = self.request.delay_millis.unwrap_or(options.delay_millis);
+        let delay = SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX));
+        self.request.requested_at.checked_add(delay).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether a fault is on this export: by a request, or for all exports of its data set.
+    #[must_use]
+    pub fn has(&self, options: &Options, kind: FaultKind) -> bool {
+        let dataset = self.request.dataset;
+        is_set(&self.request.faults, kind, dataset) || is_set(&options.faults, kind, dataset)
     }
 }
 
@@ -96,6 +133,10 @@ impl Entry {
 pub struct Exports {
     dir: PathBuf,
     entries: Mutex<HashMap<Uuid, Entry>>,
+    /// Exports since the start.
+    created: AtomicUsize,
+    /// Addresses that were good for one request and have been used.
+    spent: Mutex<HashSet<String>>,
 }
 
 impl Exports {
@@ -121,10 +162,18 @@ impl Exports {
             let path = file.map_err(fail)?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
                 let request = read_request(&path, &fs::read(&path).map_err(fail)?)?;
-                entries.insert(request.id, Entry { request, failed: false, addresses: 0 });
+                entries.insert(request.id, Entry { request, failed: false, addresses: 0, looks: 0 });
             }
         }
-        Ok((Exports { dir: dir.to_owned(), entries: Mutex::new(entries) }, key))
+        Ok((
+            Exports {
+                dir: dir.to_owned(),
+                entries: Mutex::new(entries),
+                created: AtomicUsize::new(0),
+                spent: Mutex::default(),
+            },
+            key,
+        ))
     }
 
     /// A poisoned lock only means that a handler stopped between two steps, and each step leaves the map whole.
@@ -132,16 +181,17 @@ impl Exports {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a new request, or finds the one that the same caller has made with the same id of its own.
-    /// Tells whether it is new.
+    /// Keeps a new request, or, when `repeats` are honoured, finds the one that the same caller has made with the same
+    /// id of its own. Tells whether it is new. `delays` are those of the first exports since the start.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn create(&self, request: Request) -> io::Result<(Entry, bool)> {
+    pub fn create(&self, mut request: Request, repeats: bool, delays: &[u64]) -> io::Result<(Entry, bool)> {
         let mut entries = self.entries();
         let repeated = entries.values().find(|entry| {
             let known = &entry.request;
-            known.ms_request_id.is_some()
+            repeats
+                && known.ms_request_id.is_some()
                 && known.ms_request_id == request.ms_request_id
                 && known.caller == request.caller
                 && known.dataset == request.dataset
@@ -149,8 +199,9 @@ impl Exports {
         if let Some(entry) = repeated {
             return Ok((entry.clone(), false));
         }
+        request.delay_millis = delays.get(self.created.fetch_add(1, Ordering::Relaxed)).copied();
         self.save(&request)?;
-        let entry = Entry { request, failed: false, addresses: 0 };
+        let entry = Entry { request, failed: false, addresses: 0, looks: 0 };
         entries.insert(entry.request.id, entry.clone());
         Ok((entry, true))
     }
@@ -160,11 +211,48 @@ impl Exports {
         self.entries().get(&id).filter(|entry| entry.request.dataset == dataset).cloned()
     }
 
+    #[must_use]
+    pub fn dataset(&self, id: Uuid) -> Option<Dataset> {
+        self.entries().get(&id).map(|entry| entry.request.dataset)
+    }
+
+    /// Puts faults on an export, and gives it as it is then.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn afflict(&self, mut entry: Entry, faults: &[Fault]) -> io::Result<Entry> {
+        if faults.is_empty() {
+            return Ok(entry);
+        }
+        let mut entries = self.entries();
+        if let Some(kept) = entries.get_mut(&entry.request.id) {
+            kept.request.faults.extend(faults);
+            self.save(&kept.request)?;
+            entry = kept.clone();
+        }
+        Ok(entry)
+    }
+
+    /// Notes the use of an address that is good for one request; tells whether it was the first.
+    pub fn first_use(&self, nonce: &str) -> bool {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).insert(nonce.to_owned())
+    }
+
+    /// Notes a look at a Completed export and tells how many were before.
+    pub fn count_look(&self, id: Uuid) -> u32 {
+        self.count(id, |entry| &mut entry.looks)
+    }
+
     /// Notes that a blob address is given out and tells how many were before.
     pub fn count_address(&self, id: Uuid) -> u32 {
+        self.count(id, |entry| &mut entry.addresses)
+    }
+
+    fn count(&self, id: Uuid, what: impl Fn(&mut Entry) -> &mut u32) -> u32 {
         self.entries().get_mut(&id).map_or(0, |entry| {
-            entry.addresses += 1;
-            entry.addresses - 1
+            let count = what(entry);
+            *count += 1;
+            *count - 1
         })
     }
 
@@ -258,6 +346,8 @@ impl Request {
             caller,
             ms_request_id: None,
             built: None,
+            faults: Vec::new(),
+            delay_millis: None,
         }
     }
 }

@@ -13,22 +13,26 @@
 //! tokens    sign-in                      build    text -> the file behind a blob
 //! exports   requests and their life      truth    what a correct lake must hold in the end
 //! blobs     signed, ranged downloads     faults   what goes wrong on purpose
-//! filter    $filter                      md5      a checksum that blob stores send
+//! filter    $filter                      md5, crc64   checksums that blob stores send
+//! clock     its own, faster time         log      every request, for whoever counts them
 //! ```
 //!
 //! It is written from public documentation alone and imports no stage, so that it does not share their mistakes.
 //!
 //! Invariants: it listens on the loopback interface only; the same options, filter and day always give the same bytes;
-//! money is integers; the server's only clock is the function that [`start`] gets.
+//! money is integers; the server's clock comes from nothing but the function that [`start`] gets.
 
 mod api;
 mod blobs;
 mod build;
 mod cells;
+mod clock;
 mod corpus;
+mod crc64;
 mod exports;
 mod faults;
 mod filter;
+mod log;
 mod md5;
 mod options;
 mod server;
@@ -41,10 +45,13 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use corpus::money::Amount;
-pub use faults::{FAULTS, Fault, FaultKind};
+pub use faults::{At, FAULTS, Fault, FaultKind, Known, Reach, Route, When, table as fault_table};
+pub use log::Record;
 pub use options::Options;
 pub use server::{Running, start};
-pub use tokens::{CLIENT_ID, CLIENT_SECRET, PASSWORD, RESOURCE, TENANT, USERNAME};
+pub use tokens::{
+    CERTIFICATE_PEM, CLIENT_ID, CLIENT_SECRET, PASSWORD, PRIVATE_KEY_PEM, RESOURCE, TENANT, USERNAME,
+};
 pub use truth::{Difference, Sums, TableTruth, Truth, truth};
 
 /// Path of the API below the server's address.

@@ -24,6 +24,12 @@ pub struct Options {
     pub as_of: Option<Date>,
     /// Milliseconds from a request to its completion: the first half Queued, the second half Processing.
     pub delay_millis: u64,
+    /// The same for the first exports since the start, in the order in which they are queued; `delay_millis` is for
+    /// those that come after them.
+    pub delays_millis: Vec<u64>,
+    /// Seconds of the sandbox for one second of its clients; delays and lifetimes run by it. Above 1 the state folder
+    /// keeps the clock, which goes on while the sandbox is down: give it a folder of its own.
+    pub clock_speed: u32,
     /// Where requests and finished blobs are kept, so that they outlive a restart; without it a temporary folder.
     pub state_dir: Option<PathBuf>,
     /// An export with more rows is a zip with one file for each earning month; 50,000 as in the user interface.
@@ -32,8 +38,13 @@ pub struct Options {
     pub sas_lifetime_secs: u32,
     /// Seconds for which an access token is good.
     pub token_lifetime_secs: u32,
-    /// What goes wrong on purpose: `blob-corrupt`, or `blob-corrupt:payments` for one data set.
+    /// Seconds until the imagined person has typed a device code.
+    pub device_sign_in_secs: u32,
+    /// What goes wrong on purpose: `blob-corrupt`, `blob-corrupt:payments` for one data set, `error-503@7` for the
+    /// seventh request. `payoutlake sandbox --list-faults` shows them all.
     pub faults: Vec<Fault>,
+    /// A file that gets one JSON line for each request; it begins anew at each start.
+    pub request_log: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -44,11 +55,15 @@ impl Default for Options {
             rows_per_month: 20_000,
             as_of: None,
             delay_millis: 300,
+            delays_millis: Vec::new(),
+            clock_speed: 1,
             state_dir: None,
             zip_above_rows: 50_000,
             sas_lifetime_secs: 3_600,
             token_lifetime_secs: 3_600,
+            device_sign_in_secs: 2,
             faults: Vec::new(),
+            request_log: None,
         }
     }
 }

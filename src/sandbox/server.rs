@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,10 +16,14 @@ use url::Url;
 use crate::error::{Error, Kind, Result};
 
 use super::build::Job;
+use super::clock::{Clock, Moment};
 use super::exports::{Exports, Request};
-use super::faults::{FaultKind, is_set};
+use super::faults::injector::Injector;
+use super::faults::wire::{Listener, Wire};
+use super::faults::{Fault, FaultKind, is_set};
 use super::filter::Filter;
-use super::tokens::Key;
+use super::log::{Log, Record};
+use super::tokens::{Key, Tickets};
 use super::{Options, api};
 
 /// Exports built at once; the others wait.
@@ -39,29 +43,37 @@ pub struct Running {
 /// What the handlers share.
 pub(super) struct Service {
     pub(super) options: Options,
-    pub(super) now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    pub(super) clock: Clock,
     pub(super) base: Url,
     pub(super) key: Key,
+    pub(super) tickets: Tickets,
     pub(super) exports: Exports,
-    pub(super) calls: AtomicU64,
-    stopping: AtomicBool,
+    pub(super) injector: Injector,
+    pub(super) log: Log,
+    pub(super) stopping: AtomicBool,
     builders: Semaphore,
     /// Deleted when the last handler and the last build are done.
     _temporary: Option<TempDir>,
 }
 
-/// Starts a sandbox on `127.0.0.1:port`; port 0 takes a free one. `now` is the server's only clock.
+/// Starts a sandbox on `127.0.0.1:port`; port 0 takes a free one. `now` is the clock of its clients, and the source of
+/// its own.
 ///
 /// Requests of an earlier start with the same `state_dir` go on.
 ///
 /// # Errors
-/// [`Kind::Destination`] when the state folder cannot be used, [`Kind::Config`] when the port is taken or the state
-/// folder is of another version.
+/// [`Kind::Destination`] when the state folder or the request log cannot be used, [`Kind::Config`] when the port is
+/// taken, the clock has no speed, or the state folder is of another version.
 pub async fn start(
     options: &Options,
     port: u16,
     now: impl Fn() -> Timestamp + Send + Sync + 'static,
 ) -> Result<Running> {
+    if options.clock_speed == 0 {
+        return Err(Error::new(Kind::Config, "the sandbox's clock would stand still")
+            .hint("Set `clock_speed` to 1 or more, or leave it out."));
+    }
     let (dir, temporary) = match &options.state_dir {
         Some(dir) => (dir.clone(), None),
         None => {
@@ -74,14 +86,30 @@ pub async fn start(
         }
     };
     let (exports, key) = Exports::open(&dir)?;
+    let fail = |what: &'static str| {
+        move |cause: io::Error| {
+            Error::new(Kind::Destination, what)
+                .hint("Check `state_dir` and `request_log`; a file that is damaged can be deleted.")
+                .caused_by(cause)
+        }
+    };
+    let clock = Clock::open(&dir, options.clock_speed, now())
+        .map_err(fail("cannot use the clock in the state folder of the sandbox"))?;
+    let tickets = Tickets::open(&dir)
+        .map_err(fail("cannot use the refresh tokens in the state folder of the sandbox"))?;
+    let log = Log::open(options.request_log.as_deref())
+        .map_err(fail("cannot write the request log of the sandbox"))?;
     let (listener, base) = listen(port).await?;
     let service = Arc::new(Service {
         options: options.clone(),
         now: Box::new(now),
+        clock,
         base: base.clone(),
         key,
+        tickets,
         exports,
-        calls: AtomicU64::new(0),
+        injector: Injector::new(&options.faults),
+        log,
         stopping: AtomicBool::new(false),
         builders: Semaphore::new(BUILDERS),
         _temporary: temporary,
@@ -90,7 +118,8 @@ pub async fn start(
         service.build(request);
     }
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, api::router(service.clone())).with_graceful_shutdown(async {
+    let router = api::router(service.clone()).into_make_service_with_connect_info::<Wire>();
+    let server = axum::serve(Listener(listener), router).with_graceful_shutdown(async {
         // Also when the sender is dropped.
         let _ = stopped.await;
     });
@@ -120,6 +149,12 @@ impl Running {
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Requests since the start, oldest first; those of `GET /_sandbox/requests` are not among them.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Record> {
+        self.service.log.records()
     }
 
     /// Stops listening, and waits a moment for answers under way.
@@ -152,8 +187,18 @@ impl std::fmt::Debug for Running {
 }
 
 impl Service {
+    pub(super) fn moment(&self) -> Moment {
+        self.clock.at((self.now)())
+    }
+
+    /// Now, by the sandbox's own clock.
     pub(super) fn now(&self) -> Timestamp {
-        (self.now)()
+        self.moment().own
+    }
+
+    /// An address of this server under another name: whoever follows it shows up in the log.
+    pub(super) fn elsewhere(&self) -> String {
+        format!("http://localhost:{}/elsewhere", self.base.port().unwrap_or(80))
     }
 
     /// Builds the blob of a request in the background.
@@ -174,8 +219,9 @@ impl Service {
 
     fn build_now(&self, request: &Request) {
         let parsed = request.filter.as_deref().map(|text| Filter::parse(text, request.dataset));
+        let faults: Vec<Fault> = self.options.faults.iter().chain(&request.faults).copied().collect();
         let outcome = match parsed.transpose() {
-            _ if is_set(&self.options.faults, FaultKind::ExportFailed, request.dataset) => {
+            _ if is_set(&faults, FaultKind::ExportFailed, request.dataset) => {
                 Err(io::Error::other("made to fail"))
             }
             Err(message) => Err(io::Error::other(message)),
@@ -187,7 +233,7 @@ impl Service {
                     filter,
                     format: request.format,
                     zip_above_rows: self.options.zip_above_rows,
-                    faults: self.options.faults.clone(),
+                    faults,
                 };
                 job.build(&self.exports.blob(request.id), &self.stopping)
             }

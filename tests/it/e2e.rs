@@ -147,10 +147,8 @@ fn an_interrupted_run_goes_on_with_the_same_exports() {
     let mut command = world.command(&["run", "slow.toml"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let started = Instant::now();
-    let submitted = || {
-        let ledger = world.files("lake/_payoutlake/ledger");
-        ledger.iter().filter(|(_, event)| String::from_utf8_lossy(event).contains("\"submitted\"")).count()
-    };
+    let submitted =
+        || world.exports("lake").values().filter(|events| events.contains("\"submitted\"")).count();
     while submitted() < 4 {
         assert!(started.elapsed() < Duration::from_secs(60), "the run does not submit");
         std::thread::sleep(Duration::from_millis(20));
@@ -162,11 +160,7 @@ fn an_interrupted_run_goes_on_with_the_same_exports() {
     assert!(world.files("lake/transaction_history").is_empty(), "something is half committed");
 
     world.ok(&["run", "slow.toml"]);
-    let exports: std::collections::BTreeSet<String> = world
-        .files("lake/_payoutlake/ledger")
-        .into_iter()
-        .map(|(name, _)| name.split('/').next().unwrap().to_owned())
-        .collect();
+    let exports = world.exports("lake");
     assert_eq!(exports.len(), 4, "an export was queued twice: {exports:?}");
     let rows = world.sql("lake", "SELECT count(*) FROM transaction_history");
     assert_eq!(rows, [truth(&world)["transaction_history"]["all"]["rows"].to_string()]);
@@ -304,10 +298,7 @@ fn a_late_export_is_left_for_the_next_run_and_adopted() {
     assert!(world.files("lake/transaction_history").is_empty());
     world.write("patient.toml", slow);
     world.ok(&["run", "patient.toml"]);
-    let ledger = world.files("lake/_payoutlake/ledger");
-    let exports: std::collections::BTreeSet<&str> =
-        ledger.iter().map(|(name, _)| name.split('/').next().unwrap()).collect();
-    assert_eq!(exports.len(), 4, "an export was queued twice");
+    assert_eq!(world.exports("lake").len(), 4, "an export was queued twice");
 }
 
 #[test]
@@ -349,7 +340,7 @@ fn no_secret_reaches_output_or_lake() {
     }
     let password = payoutlake::sandbox::PASSWORD;
     let mut places = vec![("output".to_owned(), told.into_bytes())];
-    places.extend(world.files("lake/_payoutlake/ledger"));
+    places.extend(world.files("lake/_payoutlake/archive"));
     places.extend(world.files("lake/_payoutlake/runs"));
     places.extend(world.files("lake/_payoutlake/manifests"));
     assert!(places.len() > 10);

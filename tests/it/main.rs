@@ -14,12 +14,14 @@
 //! | `restatements` | what is told to have changed, what is not, and what holds a window |
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
+//! | `imitation` | a second imitation of the service, which nobody of the client has written, and a real blob server |
 //! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
 //! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
 //! | `golden` | help and errors, word for word |
+//! | `sandbox` | its faults by name and by the number of a request, and its log |
 //! | `oracle` | random histories, with kills, against an oracle that shares no code (`tests/oracle/lake.py`) |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -35,12 +37,14 @@ mod faults;
 mod files;
 mod golden;
 mod history;
+mod imitation;
 mod nights;
 mod one_row;
 mod operations;
 mod oracle;
 mod readers;
 mod restatements;
+mod sandbox;
 mod sign_in;
 mod windows;
 mod world;

@@ -1,5 +1,6 @@
 //! A folder of its own for each test, and the real binary run in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -81,6 +82,20 @@ impl World {
     pub fn sql(&self, lake: &str, query: &str) -> Vec<String> {
         let done = self.ok(&["sql", "--lake", lake, "--format", "csv", query]);
         done.stdout.lines().skip(1).map(str::to_owned).collect()
+    }
+
+    /// The exports that a lake has asked for, open and closed: id, and every event as text.
+    pub fn exports(&self, lake: &str) -> BTreeMap<String, String> {
+        let mut exports: BTreeMap<String, String> = BTreeMap::new();
+        for folder in ["ledger", "archive"] {
+            for (name, event) in self.files(&format!("{lake}/_payoutlake/{folder}")) {
+                // ledger/<export>/0001.json, archive/<month>/<export>.json
+                let (first, second) = name.split_once('/').unwrap();
+                let id = if folder == "ledger" { first } else { second.trim_end_matches(".json") };
+                exports.entry(id.to_owned()).or_default().push_str(&String::from_utf8(event).unwrap());
+            }
+        }
+        exports
     }
 
     /// Names and contents of the files below a folder, sorted.

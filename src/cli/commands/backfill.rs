@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::SignedDuration;
 
-use super::run::{Overrides, perform};
+use super::run::{Overrides, Waiting, perform};
 use crate::cli::Setting;
 use crate::config::{BackfillFlags, RunFlags};
 use crate::error::Result;
@@ -23,6 +23,8 @@ pub(in crate::cli) struct Backfill {
     months: Months,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 const BACKFILL: &str = "Backfill";
@@ -64,7 +66,11 @@ impl Months {
 
 impl Backfill {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let flags = RunFlags { backfill: Some(self.months.flags()), ..self.overrides.flags() };
+        let flags = RunFlags {
+            backfill: Some(self.months.flags()),
+            no_wait: self.waiting.no_wait,
+            ..self.overrides.flags()
+        };
         perform(&self.pipeline, &flags, setting).await
     }
 }

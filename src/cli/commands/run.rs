@@ -15,6 +15,8 @@ pub(in crate::cli) struct Run {
     pipeline: PathBuf,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 /// Flags that win over the pipeline file.
@@ -29,21 +31,27 @@ pub(super) struct Overrides {
     /// Sign in under this alias as somebody else than before, from now on
     #[arg(long)]
     accept_identity: bool,
-    /// Ask for the exports, take what is finished, and leave with 75 while some are not; run again to go on
+}
+
+/// What `run` and `backfill` have in common.
+#[derive(Debug, Args)]
+pub(super) struct Waiting {
+    /// Ask for all exports, take what is finished, and leave with 75 while some are not; run again to go on
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
 }
 
 impl Overrides {
     pub(super) fn flags(self) -> RunFlags {
-        let Overrides { lake, account, accept_identity, no_wait } = self;
-        RunFlags { lake, account, accept_identity, no_wait, ..RunFlags::default() }
+        let Overrides { lake, account, accept_identity } = self;
+        RunFlags { lake, account, accept_identity, ..RunFlags::default() }
     }
 }
 
 impl Run {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
-        perform(&self.pipeline, &self.overrides.flags(), setting).await
+        let flags = RunFlags { no_wait: self.waiting.no_wait, ..self.overrides.flags() };
+        perform(&self.pipeline, &flags, setting).await
     }
 }
 

@@ -1,109 +1,11 @@
 //! The server over raw HTTP.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
-
-use jiff::Timestamp;
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use super::site::{Site, header, tiny};
 use super::*;
-use crate::sandbox::{
-    CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, PASSWORD, RESOURCE, Running, TENANT, USERNAME, start,
-};
-
-/// A sandbox whose clock the test moves, and a client of it.
-struct Site {
-    running: Running,
-    clock: Arc<AtomicI64>,
-    client: Client,
-    token: String,
-}
-
-impl Site {
-    async fn open(options: &Options) -> Site {
-        let clock = Arc::new(AtomicI64::new(1_790_150_400_000));
-        let hand = clock.clone();
-        let now = move || Timestamp::from_millisecond(hand.load(Ordering::Relaxed)).unwrap();
-        let running = start(options, 0, now).await.unwrap();
-        let client = Client::builder().no_proxy().build().unwrap();
-        let mut site = Site { running, clock, client, token: String::new() };
-        site.sign_in().await;
-        site
-    }
-
-    async fn sign_in(&mut self) {
-        let form = [
-            ("grant_type", "password"),
-            ("username", USERNAME),
-            ("password", PASSWORD),
-            ("client_id", CLIENT_ID),
-            ("resource", RESOURCE),
-        ];
-        let reply = self.token("oauth2/token", &form).await;
-        assert!(reply["expires_in"].is_string(), "{reply}");
-        self.token = reply["access_token"].as_str().unwrap().to_owned();
-    }
-
-    async fn token(&self, path: &str, form: &[(&str, &str)]) -> Value {
-        let url = self.running.url().join(&format!("{TENANT}/{path}")).unwrap();
-        self.client.post(url).form(form).send().await.unwrap().json().await.unwrap()
-    }
-
-    async fn call(&self, method: Method, path: &str, headers: &[(&'static str, &str)]) -> Response {
-        let url = self.running.url().join(&format!("v1.0/payouts/{path}")).unwrap();
-        let mut request = self.client.request(method.clone(), url).bearer_auth(&self.token);
-        if method == Method::POST {
-            request = request.header("content-length", "0");
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.send().await.unwrap()
-    }
-
-    async fn post(&self, path: &str) -> Value {
-        let reply = self.call(Method::POST, path, &[]).await;
-        assert_eq!(reply.status(), StatusCode::ACCEPTED);
-        reply.json::<Value>().await.unwrap()["value"][0].clone()
-    }
-
-    /// Waits until the export is Completed or Failed; the clock must have been moved.
-    async fn finished(&self, dataset: &str, id: &str) -> Value {
-        for _ in 0..500 {
-            let reply = self.call(Method::GET, &format!("{dataset}/{id}"), &[]).await;
-            if reply.status() == StatusCode::OK {
-                let value = reply.json::<Value>().await.unwrap()["value"][0].clone();
-                if value["status"] == "Completed" || value["status"] == "Failed" {
-                    return value;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the export never ends");
-    }
-
-    fn pass(&self, millis: i64) {
-        self.clock.fetch_add(millis, Ordering::Relaxed);
-    }
-
-    async fn blob(&self, location: &str, headers: &[(&'static str, &str)]) -> Response {
-        let mut request = self.client.get(location);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.send().await.unwrap()
-    }
-}
-
-fn header<'a>(reply: &'a Response, name: &str) -> &'a str {
-    reply.headers()[name].to_str().unwrap()
-}
-
-fn tiny() -> Options {
-    Options { rows_per_month: 100, months: 3, ..small() }
-}
+use crate::sandbox::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, PASSWORD, RESOURCE, USERNAME};
 
 #[tokio::test]
 async fn an_export_goes_from_post_to_delete() {

@@ -1,7 +1,10 @@
 //! Tests of the room as a whole.
 
 mod corpus;
+mod faults;
 mod http;
+mod positions;
+mod site;
 
 use std::collections::BTreeMap;
 use std::io::Read;
