@@ -110,7 +110,7 @@ fn every_fault_at_every_request_ends_in_the_same_lake() {
         .collect();
     assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
     let cells = cells.into_iter().map(|(key, cell)| (key, cell.unwrap().to_string())).collect();
-    compare(&places, &cells, whole);
+    compare(&places, &cells);
 }
 
 fn place(record: &Record) -> Place {
@@ -358,7 +358,7 @@ fn later() -> Timestamp {
 }
 
 /// Compares the cells with the document, or writes it.
-fn compare(places: &[Place], cells: &BTreeMap<(&str, usize), String>, whole: bool) {
+fn compare(places: &[Place], cells: &BTreeMap<(&str, usize), String>) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/docs/fault-matrix.md");
     let text = std::fs::read_to_string(&path).unwrap();
     const MARK: &str = "writes it. -->\n";
