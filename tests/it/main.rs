@@ -20,6 +20,7 @@
 //! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
 //! | `patience` | a day of waiting: few requests, tokens in time, no memory |
 //! | `secrets` | every command, at its most talkative, tells no secret, on good ways and bad ones |
+//! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
@@ -48,6 +49,7 @@ mod operations;
 mod oracle;
 mod patience;
 mod readers;
+mod requests;
 mod restatements;
 mod sandbox;
 mod secrets;

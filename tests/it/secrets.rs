@@ -40,12 +40,15 @@ const ACCESS_TOKEN: &str = "canary-access-token";
 const MARKS: [&str; 5] = ["eyJhbGci", "eyJ0eXAi", "sig=", "canary", "PRIVATE KEY"];
 
 /// Every command, and ways to call it. `p.toml` is a good pipeline, `d.toml` one of a person.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     ("auth login", &["auth login d.toml"]),
     ("auth status", &["auth status d.toml", "auth status p.toml", "auth status"]),
     ("plan", &["plan p.toml", "plan d.toml"]),
     ("run", &["run p.toml", "run d.toml", "run p.toml --no-wait"]),
     ("backfill", &["backfill p.toml --from 2026-10 --to 2026-11"]),
+    ("requests list", &["requests list p.toml --all", "requests list d.toml"]),
+    ("requests show", &["requests show p.toml 0"]),
+    ("requests delete", &["requests delete p.toml 0 --yes"]),
     ("ingest", &["ingest --dataset payments --lake lake --account contoso by-hand.csv"]),
     ("sql", &["sql --lake lake --format json SELECT:*:FROM:payments", "sql --lake lake SELECT:nothing"]),
     ("status", &["status --lake lake"]),

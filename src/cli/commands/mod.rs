@@ -6,6 +6,7 @@ pub(super) mod changes;
 pub(super) mod ingest;
 pub(super) mod lake;
 pub(super) mod plan;
+pub(super) mod requests;
 pub(super) mod run;
 pub(super) mod sandbox;
 pub(super) mod sql;
