@@ -66,6 +66,7 @@ enum Command {
     Changes(commands::changes::Changes),
     Lake(commands::lake::Lake),
     Auth(commands::auth::Auth),
+    Requests(commands::requests::Requests),
     Sandbox(commands::sandbox::Sandbox),
 }
 
@@ -139,6 +140,7 @@ async fn perform(command: Command, setting: Setting) -> Result<u8> {
         Command::Changes(changes) => changes.perform(setting).await,
         Command::Lake(lake) => lake.perform(setting).await,
         Command::Auth(auth) => auth.perform(setting).await,
+        Command::Requests(requests) => requests.perform(setting).await,
         Command::Sandbox(sandbox) => sandbox.perform(setting).await,
     }
 }

@@ -364,7 +364,7 @@ impl Lake {
         Ok(())
     }
 
-    /// Copies an object to a local file; `false` when it does not exist.
+    /// Copies an object to a local file, in the place of what stands there; `false` when it does not exist.
     ///
     /// # Errors
     /// [`Kind::Destination`].
@@ -375,8 +375,10 @@ impl Lake {
             Err(cause) => return Err(self.failed(cause, "read", path)),
         };
         let mut bytes = found.into_stream();
+        // What stands there may be a link to the object itself, which must not be written into.
+        let _absent = tokio::fs::remove_file(file).await;
         let mut out =
-            tokio::fs::File::create(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
+            tokio::fs::File::create_new(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
         while let Some(part) = bytes.try_next().await.map_err(|cause| self.failed(cause, "read", path))? {
             out.write_all(&part).await.map_err(|cause| not_writable(&self.shown, cause))?;
         }

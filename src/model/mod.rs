@@ -9,6 +9,7 @@ mod mutation;
 mod normalised;
 mod raw;
 mod receipt;
+mod requests;
 mod status;
 mod table;
 mod totals;
@@ -26,6 +27,7 @@ pub use raw::RawBatch;
 pub use receipt::{
     Difference, Hop, Outcome, RECEIPT_FORMAT, Receipt, StorageOps, TableReceipt, WindowReceipt,
 };
+pub use requests::{AtService, AtWork, Request, RequestEvent, RequestStep};
 pub use status::{
     Age, HeldWindow, LastRun, Lateness, Leaving, OpenExport, Status, TableStatus, Tiers, Uncovered,
 };

@@ -20,16 +20,19 @@ pub struct Mutation {
 pub enum Damage {
     DropRow,
     ChangeCent,
+    /// Not the data: the code panics, as a bug does.
+    Panic,
 }
 
 impl Mutation {
-    /// Parses `HOP:drop-row` or `HOP:change-cent`; the hops are `decode`, `normalise`, `write`, `merge` and `append`.
+    /// Parses `HOP:drop-row`, `HOP:change-cent` or `HOP:panic`; the hops are `decode`, `normalise`, `write`, `merge` and `append`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (hop, damage) = text.split_once(':')?;
         let damage = match damage {
             "drop-row" => Damage::DropRow,
             "change-cent" => Damage::ChangeCent,
+            "panic" => Damage::Panic,
             _ => return None,
         };
         Some(Mutation { hop: hop.to_owned(), damage, done: AtomicBool::new(false) })
@@ -50,6 +53,7 @@ impl Mutation {
         match self.damage {
             Damage::DropRow => batch.drop_last_row(),
             Damage::ChangeCent => batch.change_last_digit(row, money),
+            Damage::Panic => on_purpose(hop),
         }
     }
 
@@ -58,9 +62,13 @@ impl Mutation {
         if !self.strikes(hop, batch.num_rows() > 0) {
             return;
         }
-        if self.damage == Damage::DropRow {
-            *batch = batch.slice(0, batch.num_rows() - 1);
-            return;
+        match self.damage {
+            Damage::DropRow => {
+                *batch = batch.slice(0, batch.num_rows() - 1);
+                return;
+            }
+            Damage::Panic => on_purpose(hop),
+            Damage::ChangeCent => {}
         }
         let Some((index, field)) = batch.schema().column_with_name(money).map(|(i, f)| (i, f.clone())) else {
             return;
@@ -74,4 +82,9 @@ impl Mutation {
             *batch = damaged;
         }
     }
+}
+
+#[expect(clippy::panic, reason = "a test asked for it")]
+fn on_purpose(hop: &str) {
+    panic!("a panic was asked for at {hop}");
 }

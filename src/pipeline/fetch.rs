@@ -50,14 +50,16 @@ pub(super) async fn fetch(shared: &Shared, wanted: &Wanted, open: Option<ExportS
         if state.request_id.is_none() {
             submit(shared, wanted, &mut state).await?;
         }
-        match wait(shared, wanted, &mut state).await? {
-            Waited::Ready(location, at) => return download(shared, wanted, state, location, at).await,
-            Waited::Lost(reason) => {
-                let message = format!("{reason} (attempt {attempt})");
-                shared.observer.tell(Level::Warn, &wanted.scope(), Step::Wait, message);
-                append(shared, &mut state, LedgerEvent::Failed { reason }).await?;
-            }
-        }
+        let lost = match wait(shared, wanted, &mut state).await? {
+            Waited::Ready(location, at) => match download(shared, wanted, &mut state, location, at).await? {
+                Ok(spool) => return Ok(Fetched { state, spool }),
+                Err(reason) => reason,
+            },
+            Waited::Lost(reason) => reason,
+        };
+        let message = format!("{lost} (attempt {attempt})");
+        shared.observer.tell(Level::Warn, &wanted.scope(), Step::Wait, message);
+        append(shared, &mut state, LedgerEvent::Failed { reason: lost }).await?;
     }
     Err(Error::new(Kind::Source, "Partner Center gave the export up")
         .with("export", wanted.scope())
@@ -212,17 +214,18 @@ async fn wait(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Resu
         .hint("run the same command later: it goes on with this export and does not queue a new one"))
 }
 
+/// Where the bytes are, or why the service does not have them any more.
 async fn download(
     shared: &Shared,
     wanted: &Wanted,
-    mut state: ExportState,
+    state: &mut ExportState,
     location: BlobLocation,
     finished_at: Timestamp,
-) -> Result<Fetched> {
+) -> Result<std::result::Result<ExportSpool, String>> {
     let spool = shared.lake.export_spool(state.id)?;
     let file = spool.blob();
     let mut location = location;
-    append(shared, &mut state, LedgerEvent::Located { address: location.to_string() }).await?;
+    append(shared, state, LedgerEvent::Located { address: location.to_string() }).await?;
     for _ in 0..=MAX_NEW_ADDRESSES {
         match shared.client.download(&location, &file, &shared.observer, &wanted.scope()).await? {
             Download::Done(done) => {
@@ -231,18 +234,13 @@ async fn download(
                 }
                 let downloaded =
                     LedgerEvent::Downloaded { sha256: done.sha256, bytes: done.bytes, finished_at };
-                append(shared, &mut state, downloaded).await?;
+                append(shared, state, downloaded).await?;
                 tell(shared, wanted, Step::Normalise, "waits for its turn");
-                return Ok(Fetched { state, spool });
+                return Ok(Ok(spool));
             }
-            Download::Expired => match wait(shared, wanted, &mut state).await? {
+            Download::Expired => match wait(shared, wanted, state).await? {
                 Waited::Ready(fresh, _) => location = fresh,
-                Waited::Lost(reason) => {
-                    append(shared, &mut state, LedgerEvent::Failed { reason: reason.clone() }).await?;
-                    return Err(Error::new(Kind::Source, reason)
-                        .with("export", wanted.scope())
-                        .hint("run again: a new export will be asked for"));
-                }
+                Waited::Lost(reason) => return Ok(Err(reason)),
             },
         }
     }

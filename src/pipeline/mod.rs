@@ -18,6 +18,7 @@ mod plan;
 mod preview;
 mod process;
 mod receipt;
+mod requests;
 mod settle;
 mod status;
 mod windows;
@@ -32,6 +33,7 @@ pub use known::Known;
 pub use plan::{Cleanup, DatasetPlan, Plan, Raw, Settings, Wait, Wanted};
 pub use preview::preview;
 pub use receipt::exit_code;
+pub use requests::{Which, delete_request, requests};
 pub use status::status;
 pub use windows::{Ask, REACH_MONTHS, Tier, parse_span, reach};
 

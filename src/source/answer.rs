@@ -9,6 +9,7 @@ use url::Url;
 
 use super::call::Answer;
 use super::export::{BlobLocation, Export, Status};
+use super::http::without_mark;
 use crate::error::{Error, Kind, Result};
 use crate::model::RequestId;
 
@@ -68,7 +69,7 @@ fn unusable(what: &str) -> Error {
 
 /// The body as JSON; `None` when there is none.
 fn parse(answer: &Answer) -> Result<Option<Value>> {
-    let body = answer.body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&answer.body);
+    let body = without_mark(&answer.body);
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }

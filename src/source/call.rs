@@ -112,6 +112,10 @@ impl Client {
         if is_passing(status) {
             return Err(Failure::Passing(Passing::of_answer(status, after, words)));
         }
+        // A proxy's page, or nothing: the next look may bring the service's own answer.
+        if call.method == Method::GET && !refused && body.as_ref().is_some_and(|body| !is_json(body)) {
+            return Err(Failure::Passing(Passing::new("answered with something that is not JSON")));
+        }
         match body {
             Some(body) => Ok(Answer { status, location, words, challenge, date, body }),
             None if refused => Ok(Answer { status, location, words, challenge, date, body: Vec::new() }),
@@ -133,4 +137,8 @@ impl Client {
     fn quoter<'a>(&'a self, token: &'a Token) -> Quoter<'a> {
         Quoter::new(self.sign_in.secrets().into_iter().chain([&token.bearer]))
     }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }

@@ -78,7 +78,10 @@ impl Client {
         let call =
             Call { method: Method::POST, url, id: idempotency, verb: "queue the export", step: Step::Submit };
         match self.try_call(&call).await? {
-            Called::Answered(got) if got.status.is_success() => answer::created(&got).map(Asked::Queued),
+            // Without an id in the answer an export may stand there all the same.
+            Called::Answered(got) if got.status.is_success() => {
+                Ok(answer::created(&got).map_or_else(Asked::Unanswered, Asked::Queued))
+            }
             Called::Answered(got) => Err(self.refusal(&call, got)),
             Called::Lost(error) => Ok(Asked::Unanswered(error)),
         }

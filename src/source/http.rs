@@ -76,7 +76,7 @@ impl Wire {
     }
 }
 
-/// The whole body, or `None` when it is longer than [`MAX_JSON_BYTES`].
+/// The whole body without a byte order mark, or `None` when it is longer than [`MAX_JSON_BYTES`].
 pub(super) async fn read_body(mut response: Response) -> Result<Option<Vec<u8>>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) =
@@ -87,7 +87,12 @@ pub(super) async fn read_body(mut response: Response) -> Result<Option<Vec<u8>>,
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Some(body))
+    Ok(Some(without_mark(&body).to_vec()))
+}
+
+/// A JSON text without the byte order mark that some servers put before it.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body)
 }
 
 pub(super) fn header_text(response: &Response, name: header::HeaderName) -> Option<&str> {

@@ -26,8 +26,8 @@ use crate::error::{Error, Kind, Result};
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
-/// How much of a download a loss of power may cost.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How much of a download a crash may cost. The disk is waited for each time, some milliseconds.
+const SAVE_EVERY: Duration = Duration::from_millis(250);
 
 /// The checksum of Azure's blob store (`x-ms-content-crc64`) is the one that NVMe names; the header has its bytes in
 /// base64, the lowest first.

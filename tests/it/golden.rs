@@ -21,6 +21,12 @@ fn help() {
     for command in ["login", "status", "logout"] {
         assert_snapshot!(format!("help-auth-{command}"), world.ok(&["auth", command, "--help"]).stdout);
     }
+    for command in ["list", "show", "delete"] {
+        assert_snapshot!(
+            format!("help-requests-{command}"),
+            world.ok(&["requests", command, "--help"]).stdout
+        );
+    }
     for command in ["snapshots", "files", "tag", "rollback", "held", "maintain"] {
         assert_snapshot!(format!("help-lake-{command}"), world.ok(&["lake", command, "--help"]).stdout);
     }

@@ -58,7 +58,7 @@ fn answers_of_every_shape_are_understood() {
         ),
         good("bare-array,names-pascal,late-location,text-type,extra-fields,total-text", SECRET),
         good("bare-object,names-odd,few-fields,status-missing,opaque-token", PASSWORD),
-        good("location-only,status-lower,extra-fields", PASSWORD),
+        good("location-only,status-lower,extra-fields,json-bom", PASSWORD),
         good("status-at-once,delete-500", SECRET),
     ]);
 }
@@ -129,7 +129,6 @@ fn tokens_that_end_are_renewed() {
 
 /// A person signs in once, in a browser that this test need not have; runs go on with refresh tokens that change each time.
 #[test]
-#[ignore = "waits for the sign-in kinds device-code and refresh-token"]
 fn a_person_signs_in_with_a_code() {
     let (world, plan) = (World::new(), Plan::of(&World::new()));
     // Access tokens of two seconds: a run needs some, and each costs a refresh token that is good for once.
@@ -167,7 +166,6 @@ fn a_person_signs_in_with_a_code() {
 
 /// The secure application model: somebody else made the first refresh token.
 #[test]
-#[ignore = "waits for the sign-in kinds device-code and refresh-token"]
 fn a_refresh_token_is_gone_on_with() {
     for (styles, runs) in [("documented", 2), ("refresh-keeps,expires-text", 1)] {
         let (world, plan) = (World::new(), Plan::of(&World::new()));
@@ -297,7 +295,6 @@ fn a_killed_download_costs_no_export() {
 
 /// ... and also the bytes that have come.
 #[test]
-#[ignore = "what a killed run has downloaded is downloaded again"]
 fn a_killed_download_costs_no_byte() {
     let requests = killed_while_downloading();
     let resumed = of_kind(&requests, "blob").any(|request| request["start"].as_u64() > Some(0));
@@ -313,7 +310,7 @@ fn killed_while_downloading() -> Vec<Value> {
     imitation.pipeline(&world, PASSWORD, 0);
     let mut run = Running::start(&world);
     until("a download goes on", || count(&imitation.requests(), "blob") > 1);
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(600));
     run.0.kill().unwrap();
     drop(run);
     let before = imitation.requests().len();
@@ -337,7 +334,6 @@ fn a_signature_that_ends_costs_no_byte() {
 
 /// A finished export that is gone before its blob was taken is asked for again, in the same run.
 #[test]
-#[ignore = "the run ends with 69, and the next one asks again"]
 fn a_finished_export_that_is_gone_is_made_again() {
     hold(&[again("forgotten-finished", 1, 1)]);
 }
@@ -358,16 +354,15 @@ fn an_outage_costs_no_export() {
     imitation.compare(&world, &plan, "outage");
 }
 
-/// Something that is not an answer stands in place of one. Nothing is lost, and the next run goes on.
+/// Something that is not an answer stands in place of one: it is asked for again.
 #[test]
 fn a_garbled_answer_costs_no_export() {
     let world = World::new();
     let plan = Plan::of(&world);
     let imitation = Imitation::serve(&world, &[], "status-garbled");
     imitation.pipeline(&world, SECRET, 0);
-    let first = imitation.run(&world);
-    assert!([0, 65, 69].contains(&first.code), "{}", first.stderr);
-    assert_eq!(imitation.run(&world).code, 0);
+    let run = imitation.run(&world);
+    assert_eq!(run.code, 0, "{}", run.stderr);
     imitation.all_were_fetched();
     imitation.compare(&world, &plan, "status-garbled");
 }

@@ -10,6 +10,7 @@
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
+//! | `matrix` | every fault of the sandbox at every request ends in the same lake, at once or after the next run |
 //! | `operations` | what a run asks of the storage stays the same after a thousand commits |
 //! | `restatements` | what is told to have changed, what is not, and what holds a window |
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
@@ -17,6 +18,9 @@
 //! | `imitation` | a second imitation of the service, which nobody of the client has written, and a real blob server |
 //! | `nights` | a year of nights: truth, restatements and history, with exports late and out of order |
 //! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
+//! | `patience` | a day of waiting: few requests, tokens in time, no memory |
+//! | `secrets` | every command, at its most talkative, tells no secret, on good ways and bad ones |
+//! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
@@ -38,13 +42,17 @@ mod files;
 mod golden;
 mod history;
 mod imitation;
+mod matrix;
 mod nights;
 mod one_row;
 mod operations;
 mod oracle;
+mod patience;
 mod readers;
+mod requests;
 mod restatements;
 mod sandbox;
+mod secrets;
 mod sign_in;
 mod windows;
 mod world;

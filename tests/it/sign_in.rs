@@ -163,6 +163,7 @@ fn embedded(world: &World, auth: &str) {
 #[test]
 fn every_kind_can_be_tried_without_an_account() {
     for auth in [
+        "kind = \"certificate\"",
         "kind = \"client-secret\"",
         "kind = \"username-password\"",
         "kind = \"username-password\"\nversion = 2",
@@ -182,6 +183,11 @@ fn every_kind_can_be_tried_without_an_account() {
     world.ok(&["auth", "login", "e.toml"]);
     world.ok(&["run", "e.toml"]);
     // A wrong value is a refusal, not a default.
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/src/source/tests/certificates/app.pem");
+    embedded(&world, &format!("kind = \"certificate\"\ncertificate = {other:?}"));
+    let done = world.run(&["run", "e.toml"]);
+    assert_eq!(done.code, 77, "{}", done.stderr);
+    assert!(done.stderr.contains("AADSTS700027"), "{}", done.stderr);
     embedded(&world, "kind = \"client-secret\"\nclient_secret = \"canary\"");
     let done = world.run(&["run", "e.toml"]);
     assert_eq!(done.code, 77, "{}", done.stderr);
@@ -249,23 +255,23 @@ fn tokens_from_outside_are_used() {
     assert!(done.stderr.contains("the given access token has expired"), "{}", done.stderr);
 }
 
-/// A token of the sandbox's user.
+/// A token of the sandbox's application.
 fn access_token(url: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(token_of(url))
 }
 
 async fn token_of(url: &str) -> String {
+    let scope = format!("{}/.default", sandbox::RESOURCE);
     let form = [
-        ("grant_type", "password"),
+        ("grant_type", "client_credentials"),
         ("client_id", sandbox::CLIENT_ID),
-        ("resource", sandbox::RESOURCE),
-        ("username", sandbox::USERNAME),
-        ("password", sandbox::PASSWORD),
+        ("client_secret", sandbox::CLIENT_SECRET),
+        ("scope", &scope),
     ];
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer =
-        http.post(format!("{url}{}/oauth2/token", sandbox::TENANT)).form(&form).send().await.unwrap();
+        http.post(format!("{url}{}/oauth2/v2.0/token", sandbox::TENANT)).form(&form).send().await.unwrap();
     let json: Value = answer.json().await.unwrap();
     json["access_token"].as_str().unwrap().to_owned()
 }

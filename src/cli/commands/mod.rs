@@ -7,6 +7,7 @@ pub(super) mod check;
 pub(super) mod ingest;
 pub(super) mod lake;
 pub(super) mod plan;
+pub(super) mod requests;
 pub(super) mod run;
 pub(super) mod sandbox;
 pub(super) mod sql;

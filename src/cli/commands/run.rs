@@ -6,6 +6,7 @@ use crate::cli::Setting;
 use crate::config::{self, Environment, RunFlags};
 use crate::error::Result;
 use crate::output::{Progress, print_receipt};
+use crate::pipeline::Plan;
 use crate::{pipeline, sandbox};
 
 /// Run a pipeline: ask for the exports, wait, download, check, publish
@@ -56,13 +57,7 @@ impl Run {
 }
 
 pub(super) async fn perform(file: &Path, flags: &RunFlags, setting: &Setting) -> Result<u8> {
-    let (mut plan, embedded) = config::run_plan(file, flags, &setting.environment, setting.clock)?;
-    let mut running = None;
-    if let Some(embedded) = embedded {
-        let server = sandbox::start(&embedded.options, 0, setting.clock).await?;
-        embedded.point(&mut plan, server.url());
-        running = Some(server);
-    }
+    let (plan, running) = resolved(file, flags, setting).await?;
     let progress = Progress::new(setting.style, plan.settings.run_id, setting.clock);
     let done = pipeline::run(plan, progress.observer()).await;
     progress.finish();
@@ -72,4 +67,17 @@ pub(super) async fn perform(file: &Path, flags: &RunFlags, setting: &Setting) ->
         server.stop().await;
     }
     Ok(receipt.exit_code)
+}
+
+/// The plan of a pipeline file, and the embedded sandbox that it needs, started.
+pub(super) async fn resolved(
+    file: &Path,
+    flags: &RunFlags,
+    setting: &Setting,
+) -> Result<(Plan, Option<sandbox::Running>)> {
+    let (mut plan, embedded) = config::run_plan(file, flags, &setting.environment, setting.clock)?;
+    let Some(embedded) = embedded else { return Ok((plan, None)) };
+    let server = sandbox::start(&embedded.options, 0, setting.clock).await?;
+    embedded.point(&mut plan, server.url());
+    Ok((plan, Some(server)))
 }

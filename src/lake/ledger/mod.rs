@@ -217,6 +217,14 @@ impl Ledger {
         Ok(found)
     }
 
+    /// The run's note, if it is at work.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn at_work(&self, run_id: RunId, now: Timestamp) -> Result<Option<Presence>> {
+        presence::of(&self.lake, run_id, now).await
+    }
+
     /// One export, open or closed.
     ///
     /// # Errors

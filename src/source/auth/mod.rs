@@ -1,7 +1,7 @@
 //! The ways to sign in: one file for each kind, one match that knows them all.
 //!
-//! A kind turns its values into a [`Grant`], the form that is posted to the sign-in service. What comes back is the
-//! same for all of them: a token ([`token`]) or a refusal that is explained ([`entra`]).
+//! A kind turns its values into a `Grant`, the form that is posted to the sign-in service. What comes back is the
+//! same for all of them: a token (`token`) or a refusal that is explained (`entra`).
 //!
 //! | file | holds |
 //! |---|---|
