@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_told() {
-        let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         for (ours, verdict, seen) in [
             (0, Verdict::Ok, "as the API's"),
             (-120, Verdict::Ok, "120 seconds behind the API's"),

@@ -14,7 +14,7 @@ fn help() {
     let world = World::new();
     assert_snapshot!("help", world.ok(&["--help"]).stdout);
     for command in
-        ["run", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "auth", "sandbox"]
+        ["run", "check", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "auth", "sandbox"]
     {
         assert_snapshot!(format!("help-{command}"), world.ok(&[command, "--help"]).stdout);
     }

@@ -20,6 +20,7 @@
 //! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
 //! | `patience` | a day of waiting: few requests, tokens in time, no memory |
 //! | `secrets` | every command, at its most talkative, tells no secret, on good ways and bad ones |
+//! | `check` | what a run needs: sound, and wrong in one thing at a time |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
@@ -32,6 +33,7 @@
 
 mod architecture;
 mod balance;
+mod check;
 mod compatibility;
 mod concurrency;
 mod contract;

@@ -40,9 +40,10 @@ const ACCESS_TOKEN: &str = "canary-access-token";
 const MARKS: [&str; 5] = ["eyJhbGci", "eyJ0eXAi", "sig=", "canary", "PRIVATE KEY"];
 
 /// Every command, and ways to call it. `p.toml` is a good pipeline, `d.toml` one of a person.
-const COMMANDS: [(&str, &[&str]); 21] = [
+const COMMANDS: [(&str, &[&str]); 22] = [
     ("auth login", &["auth login d.toml"]),
     ("auth status", &["auth status d.toml", "auth status p.toml", "auth status"]),
+    ("check", &["check p.toml", "check d.toml"]),
     ("plan", &["plan p.toml", "plan d.toml"]),
     ("run", &["run p.toml", "run d.toml", "run p.toml --no-wait"]),
     ("backfill", &["backfill p.toml --from 2026-10 --to 2026-11"]),
