@@ -61,6 +61,7 @@ const EXPLANATIONS: &[Explanation] = &[
     explanation(&[7000218], "the app must prove itself with a secret, because public client flows are off", "In the app registration, under Authentication, set 'Allow public client flows' to Yes."),
     explanation(&[7000222], "the client secret has expired", "Make a new secret in the app registration and give its value to payoutlake."),
     explanation(&[7000229], "the app has no service principal in this tenant", "A tenant administrator grants admin consent to the app, which makes it."),
+    explanation(&[700021, 700023], "the app's signed statement names another app or another sign-in service", "Check the client id, the tenant id and source.api.authority."),
     explanation(&[700024, 500133], "the app's signed statement is outside of its time", "Set the clock of this machine right."),
     explanation(&[700025], "the app is a public client and must not send a secret", "Sign in without a client secret."),
     explanation(&[700027, 700030], "the app's certificate or its signature is not accepted", "Upload the certificate to the app registration, or use the one that is there."),
