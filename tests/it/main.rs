@@ -8,7 +8,6 @@
 //! | `e2e` | the binary against the sandbox: run, run again, interrupt, SQL, ingest, exit codes |
 //! | `faults` | what the service can do wrong, and the exit code and message of each |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
-//! | `check` | everything that a run needs, tried: verdicts, exit codes, nothing left behind |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
 //! | `matrix` | every fault of the sandbox at every request ends in the same lake, at once or after the next run |
@@ -34,7 +33,6 @@
 
 mod architecture;
 mod balance;
-mod check;
 mod check;
 mod compatibility;
 mod concurrency;
