@@ -110,10 +110,11 @@ impl Comparison<'_> {
         found: &mut Findings,
     ) -> Result<()> {
         let new: Vec<&StagedPart> = new.into_iter().collect();
-        // A request of a neighbour may have brought some rows of a month that no export has covered yet: their sums say
-        // nothing about those of all rows.
+        // A request of a neighbour may have brought a few rows of a month that no export has covered yet: their sums say
+        // nothing about those of all rows. More rows than the floor are a file that a person has loaded.
         let rows: u64 = new.iter().map(|part| part.totals.rows).sum();
-        let with_sums = old.covered_at.is_some() || rows <= old.totals.rows;
+        let stray = old.covered_at.is_none() && old.totals.rows <= self.guards.rows.floor;
+        let with_sums = !stray || rows <= old.totals.rows;
         self.compare(&month.to_string(), &[old], &new, with_sums, found).await
     }
 

@@ -212,3 +212,24 @@ fn rows_compared_in_slices_are_told_as_at_once() {
                 WHERE change <> 'loaded' GROUP BY ALL";
     assert_eq!(world.sql("lake", told), ["changed,earning_amount,26666,26666.00,0"]);
 }
+
+/// Rows that a person has loaded are known well: the first export of their month may not bring less money, however many
+/// rows it has. A few rows that came with a neighbour's export are not (`imitation::a_month_that_a_neighbour_began_is_not_held`).
+#[test]
+fn the_first_export_of_a_loaded_month_is_held_for_its_sums() {
+    let world = World::new();
+    let file = |name: &str, rows: u32, amount: &str| {
+        let rows = (0..rows).map(|n| row(&format!("E-{n}"), "EUR", amount, "SENT")).collect::<String>();
+        world.write(name, format!("{HEADER}\n{rows}"));
+    };
+    // More than the floor of 20 rows, and more money than the floor of 10,000.
+    file("by-hand.csv", 30, "1000.00");
+    file("export.csv", 31, "1.00");
+    let ingest = ["ingest", "--dataset", "transaction_history", "--lake", "lake", "--account", "contoso"];
+    world.ok(&[&ingest[..], &["by-hand.csv"]].concat());
+    let covers = ["--covers", "2026-09", "--extracted-at", "2026-10-05T02:00:00Z", "export.csv"];
+    let done = world.run(&[&ingest[..], &covers[..]].concat());
+    assert_eq!(done.code, 65, "{}", done.stderr);
+    let sum = "SELECT sum(earning_amount) FROM transaction_history";
+    assert_eq!(world.sql("lake", sum), ["30000.00"]);
+}
