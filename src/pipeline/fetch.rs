@@ -135,7 +135,7 @@ async fn from_lake(shared: &Shared, state: &ExportState) -> Result<Option<Fetche
 
 /// Sends the request. When its answer is lost, that is written down before it is sent again under the same id.
 async fn submit(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Result<()> {
-    if state.epoch > 1 {
+    if state.may_be_asked() {
         let reason = "the run that asked ended before it had an answer".to_owned();
         append(shared, state, LedgerEvent::Unanswered { reason }).await?;
     }
@@ -145,7 +145,15 @@ async fn submit(shared: &Shared, wanted: &Wanted, state: &mut ExportState) -> Re
     loop {
         let asked = shared.client.submit(&request, state.idempotency).await;
         sent += 1;
-        match asked.map_err(|error| error.with("export", wanted.scope()))? {
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                let reason = error.message().to_owned();
+                append(shared, state, LedgerEvent::NotQueued { reason }).await?;
+                return Err(error.with("export", wanted.scope()));
+            }
+        };
+        match asked {
             Asked::Queued(export) => {
                 tell(shared, wanted, Step::Submit, &format!("queued as {}", export.request_id));
                 let (request_id, requested_at) = (export.request_id, export.requested_at);

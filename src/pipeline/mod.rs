@@ -170,7 +170,10 @@ async fn left_over(shared: &Arc<Shared>, open: Vec<ExportState>) -> Result<Vec<E
     let clock = shared.plan.settings.clock;
     let mut waiting = Vec::new();
     for state in open {
-        let ended = state.committed.is_some() && state.wish.account == shared.plan.settings.account;
+        // Another API would say of all that it is gone.
+        let ours =
+            state.wish.account == shared.plan.settings.account && state.wish.api == shared.plan.api_label();
+        let ended = ours && state.committed.is_some();
         if !ended && !shared.plan.gives_up(&state) {
             waiting.push(state);
             continue;

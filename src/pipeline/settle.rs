@@ -105,7 +105,8 @@ pub(super) async fn clean_up(shared: &Shared, state: &mut ExportState) {
     let now = shared.plan.settings.clock;
     let deleted = match (&state.request_id, shared.plan.path_of(&state.wish.dataset)) {
         (Some(id), Some(path)) => shared.client.delete(path, id).await,
-        _ => Ok(Deleted::Gone),
+        // Nobody can be asked: the dataset is not in the pipeline any more.
+        _ => Ok(Deleted::StillProcessing),
     };
     let event = match deleted {
         Ok(Deleted::Deleted | Deleted::Gone) => Some(LedgerEvent::Deleted),

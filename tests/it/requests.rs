@@ -101,3 +101,36 @@ fn what_could_not_be_deleted_is_deleted_by_the_next_run() {
     assert!(kept.iter().all(|export| export["now"]["status"] == "Completed"), "{kept:?}");
     assert_eq!(kept.len(), 4);
 }
+
+/// A pipeline that does not pull the dataset any more cannot ask for the removal, and does not claim it.
+#[test]
+fn nothing_is_called_deleted_that_was_not() {
+    let world = World::new();
+    let hasty = "[source.api]\nretry_attempts = 1\npoll = { first_secs = 0, max_secs = 1 }";
+    world.pipeline(&format!("faults = [\"delete-fails\"]\n{hasty}"), "");
+    world.ok(&["run", "pipeline.toml"]);
+    world.pipeline("", "");
+    let whole = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    let narrow = whole.replace("[[datasets]]\nname = \"payments\"\n", "");
+    assert_ne!(narrow, whole);
+    world.write("narrow.toml", narrow);
+    world.ok(&["run", "narrow.toml"]);
+    let open = listed(&world, &[]);
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert_eq!((text(&open[0], "dataset"), text(&open[0], "step")), ("payments", "to_be_deleted"));
+    assert_eq!(open[0]["now"]["status"], "Completed", "{open:?}");
+}
+
+/// A request that never left the machine is no export at the service.
+#[test]
+fn a_service_that_is_down_leaves_no_orphan() {
+    let world = World::new();
+    let hasty = "[source.api]\nretry_attempts = 1\npoll = { first_secs = 0, max_secs = 1 }";
+    world.pipeline(&format!("faults = [\"missing-role\"]\n{hasty}"), "");
+    for _ in 0..2 {
+        assert_eq!(world.run(&["run", "pipeline.toml"]).code, 77);
+    }
+    let open = listed(&world, &["--offline"]);
+    assert_eq!(open.len(), 4, "{open:?}");
+    assert!(open.iter().all(|export| export["orphans"] == 0), "{open:?}");
+}

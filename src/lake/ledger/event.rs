@@ -35,6 +35,8 @@ pub enum LedgerEvent {
     /// A request may have reached the service, and its answer is not known: when the service does not honour the
     /// repeated `ms-requestid`, an export stays behind there that nobody fetches.
     Unanswered { reason: String },
+    /// The service refused the request, or could not be reached: no export came of it.
+    NotQueued { reason: String },
     Submitted {
         request_id: RequestId,
         /// By the service's clock.
@@ -136,7 +138,10 @@ impl ExportState {
 
     pub(super) fn push(&mut self, entry: Entry) {
         match &entry.event {
-            LedgerEvent::Planned { .. } | LedgerEvent::Located { .. } | LedgerEvent::Committing => {}
+            LedgerEvent::Planned { .. }
+            | LedgerEvent::NotQueued { .. }
+            | LedgerEvent::Located { .. }
+            | LedgerEvent::Committing => {}
             LedgerEvent::Taken { epoch } => {
                 self.owner = entry.run_id;
                 self.epoch = *epoch;
@@ -167,6 +172,16 @@ impl ExportState {
         self.entries.push(entry);
     }
 
+    /// Whether the run that worked on it before this one may have sent a request of which it did not write down the
+    /// outcome.
+    #[must_use]
+    pub fn may_be_asked(&self) -> bool {
+        let before = self.entries.iter().rev().nth(1);
+        self.request_id.is_none()
+            && self.epoch > 1
+            && before.is_some_and(|entry| !matches!(entry.event, LedgerEvent::NotQueued { .. }))
+    }
+
     /// Whether its rows are still to come.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
@@ -183,19 +198,42 @@ mod tests {
         RunId(Uuid::now_v7())
     }
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    #[test]
-    fn a_repeat_that_the_service_recognised_leaves_no_orphan() {
-        let wish = Wish {
+    fn wish() -> Wish {
+        Wish {
             dataset: DatasetName::parse("payments").unwrap(),
             account: Account::parse("contoso").unwrap(),
             window: Some(Window::new(Month::new(2026, 1), Month::new(2026, 3))),
             filter: None,
             api: "https://api.example/".to_owned(),
-        };
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_request_that_never_left_leaves_no_orphan() {
+        let wish = wish();
+        let planned = || LedgerEvent::Planned { wish: wish.clone(), idempotency: Uuid::nil() };
+        let refused = || LedgerEvent::NotQueued { reason: "cannot be reached".to_owned() };
+        let taken = |epoch| LedgerEvent::Taken { epoch };
+        for (events, may_be_asked) in [
+            (vec![planned()], false),
+            (vec![planned(), taken(2)], true),
+            (vec![planned(), refused(), taken(2)], false),
+            // The second run sent it and was killed.
+            (vec![planned(), refused(), taken(2), taken(3)], true),
+        ] {
+            let entries = events.iter().map(|event| Entry::new(run(), event.clone(), at(0)));
+            let state = ExportState::fold(ExportId(Uuid::now_v7()), entries).unwrap();
+            assert_eq!(state.may_be_asked(), may_be_asked, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn a_repeat_that_the_service_recognised_leaves_no_orphan() {
+        let wish = wish();
         for (requested_at, orphans) in [(Some(at(5)), 0), (Some(at(15)), 1), (None, 1)] {
             let events = [
                 (0, LedgerEvent::Planned { wish: wish.clone(), idempotency: Uuid::nil() }),

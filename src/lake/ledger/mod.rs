@@ -190,7 +190,7 @@ impl Ledger {
                 Some(state) if !state.closed => open.push(state),
                 // Its run ended before everything was put away.
                 Some(state) => self.tidy(self.archive(&state)).await,
-                None if self.archived(id).await?.is_some() => self.tidy(self.put_away(id)).await,
+                None if self.archived(id).await?.is_some() => self.tidy(self.put_rest_away(id)).await,
                 // Its run ended before the first event, or is about to write it.
                 None if now.as_second() - marker.last_modified.timestamp() > BEGIN_SECS => {
                     self.tidy(self.lake.remove(&marker.location)).await;
@@ -247,12 +247,19 @@ impl Ledger {
             events: state.entries.clone(),
         };
         let _there = self.lake.create_json(&archive_path(month_of(state.id), state.id), &archived).await?;
-        self.put_away(state.id).await
+        let prefix = export_prefix(state.id);
+        let events = (1..=state.entries.len()).map(|number| numbered(&prefix, number as u32));
+        self.put_away(state.id, events.collect()).await
     }
 
-    async fn put_away(&self, id: ExportId) -> Result<()> {
+    /// Puts away what a run that ended in between has left.
+    async fn put_rest_away(&self, id: ExportId) -> Result<()> {
         let mut events = self.lake.list(&export_prefix(id)).await?;
         events.sort();
+        self.put_away(id, events).await
+    }
+
+    async fn put_away(&self, id: ExportId, events: Vec<Path>) -> Result<()> {
         // The first one first: without it the rest is nothing, while a part of the rest looks like an open export.
         if let Some(first) = events.first() {
             self.lake.remove(first).await?;
