@@ -1,10 +1,12 @@
 //! The command line: types, dispatch, exit code.
 
 mod commands;
+mod confirm;
 
 use std::io::IsTerminal;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use confirm::confirm;
 use jiff::Timestamp;
 
 use crate::config::Environment;

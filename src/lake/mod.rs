@@ -37,7 +37,7 @@ mod store;
 mod tags;
 mod trial;
 
-pub use accounts::{Identity, check_identity};
+pub use accounts::{Identity, check_identity, expiries};
 pub use chain::{AsOf, Chain, CommitOutcome};
 pub use held::{Held, HeldExport, Resolution};
 pub use ledger::{Entry, ExportState, Ledger, LedgerEvent, Taken, Wish};
@@ -129,6 +129,10 @@ fn tag_path(name: &str) -> Path {
     below(format_args!("tags/{name}.json"))
 }
 
+fn accounts_prefix() -> Path {
+    below(format_args!("accounts"))
+}
+
 fn account_path(account: &Account) -> Path {
     below(format_args!("accounts/{account}.json"))
 }
@@ -147,6 +151,10 @@ fn archive_prefix() -> Path {
 
 fn archive_path(month: crate::model::Month, export: crate::model::ExportId) -> Path {
     below(format_args!("archive/{month}/{export}.json"))
+}
+
+fn running_prefix() -> Path {
+    below(format_args!("running"))
 }
 
 fn running_path(run_id: RunId) -> Path {

@@ -7,12 +7,13 @@ use std::fs;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::{Lake, running_path};
+use super::{Lake, running_path, running_prefix, together};
 use crate::error::Result;
-use crate::model::RunId;
+use crate::model::{AtWork, RunId};
 
 /// Between two renewals of a note.
 pub const RENEWED_EVERY: Duration = Duration::from_secs(15);
@@ -93,10 +94,30 @@ impl Drop for Present {
 /// # Errors
 /// [`crate::error::Kind::Destination`].
 pub(super) async fn of(lake: &Lake, run_id: RunId, now: Timestamp) -> Result<Option<Presence>> {
+    read(lake, &running_path(run_id), now).await
+}
+
+/// The notes of all runs at work, the one that began first first.
+///
+/// # Errors
+/// [`crate::error::Kind::Destination`].
+pub(super) async fn all(lake: &Lake, now: Timestamp) -> Result<Vec<Presence>> {
+    let paths = lake.list(&running_prefix()).await?;
+    let notes = together(paths.iter().map(|path| read(lake, path, now)).collect()).await?;
+    Ok(notes.into_iter().flatten().collect())
+}
+
+async fn read(lake: &Lake, path: &Path, now: Timestamp) -> Result<Option<Presence>> {
     // Renewed without care for the power: a note that came back empty is none.
-    let note = lake.get(&running_path(run_id)).await?;
+    let note = lake.get(path).await?;
     let note = note.and_then(|bytes| serde_json::from_slice::<Presence>(&bytes).ok());
     Ok(note.filter(|note| now.duration_since(note.renewed_at) < LEASE && !note.is_dead()))
+}
+
+impl From<Presence> for AtWork {
+    fn from(note: Presence) -> AtWork {
+        AtWork { run_id: note.run_id, host: note.host, since: note.since }
+    }
 }
 
 impl Presence {

@@ -2,6 +2,7 @@
 
 mod check;
 mod due;
+mod expiry;
 mod fault;
 mod ids;
 mod month;
@@ -18,6 +19,7 @@ pub use check::{Check, Checkup, Verdict};
 pub use due::{
     Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
 };
+pub use expiry::{Expiring, Expiry};
 pub use fault::{Fault, FaultCode, QuarantinedRow};
 pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
 pub use month::{Month, Window};
@@ -29,7 +31,8 @@ pub use receipt::{
 };
 pub use requests::{AtService, AtWork, Request, RequestEvent, RequestStep};
 pub use status::{
-    Age, HeldWindow, LastRun, Lateness, Leaving, OpenExport, Status, TableStatus, Tiers, Uncovered,
+    AccountExpiry, Age, HeldWindow, LastRun, Lateness, Leaving, OpenExport, Status, TableStatus, Tiers,
+    Uncovered,
 };
 pub use table::{Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TableSpec};
 pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money};

@@ -53,6 +53,7 @@ pub enum AtService {
 /// A run that shows signs of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AtWork {
+    pub run_id: RunId,
     pub host: String,
     pub since: Timestamp,
 }

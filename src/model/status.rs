@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Account, DatasetName, Month, Outcome, RequestId, RunId, Window};
+use super::{Account, AtWork, DatasetName, Expiry, Month, Outcome, RequestId, RunId, Window};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -13,6 +13,10 @@ pub struct Status {
     pub tables: Vec<TableStatus>,
     /// The newest receipt.
     pub last_run: Option<LastRun>,
+    /// Runs that show signs of life.
+    pub at_work: Vec<AtWork>,
+    /// What the sign-ins will lose one day, the next one first, as the last run of each account knew it.
+    pub expiries: Vec<AccountExpiry>,
     /// What the service still works on, or nobody has fetched.
     pub open_exports: Vec<OpenExport>,
     pub held: Vec<HeldWindow>,
@@ -80,6 +84,16 @@ pub struct OpenExport {
     /// The service's own word.
     pub status: Option<String>,
     pub planned_at: Timestamp,
+    /// Exports that may stand at the service besides this one, because an answer was lost.
+    pub orphans: u32,
+}
+
+/// What the sign-in of an account will lose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountExpiry {
+    pub account: Account,
+    #[serde(flatten)]
+    pub expiry: Expiry,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -54,14 +54,14 @@ fn row(request: &Request) -> [String; 6] {
     ]
 }
 
+pub(super) fn orphans(count: u32) -> String {
+    format!("{count} more may stand at the service, because an answer was lost; they do no harm")
+}
+
 fn details(request: &Request) -> String {
     let mut out = String::new();
     if request.orphans > 0 {
-        let _ = writeln!(
-            out,
-            "! {}: {} more may stand at the service, because an answer was lost; they do no harm",
-            request.export, request.orphans
-        );
+        let _ = writeln!(out, "! {}: {}", request.export, orphans(request.orphans));
     }
     if request.events.is_empty() {
         return out;

@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::requests::orphans;
 use super::{Style, number, print, print_json, table};
-use crate::model::{LastRun, Lateness, Leaving, Outcome, Status, TableStatus, Uncovered, spans};
+use crate::model::{
+    AccountExpiry, LastRun, Lateness, Leaving, Outcome, Status, TableStatus, Uncovered, spans,
+};
 
 /// Prints the status on standard output: words, or one JSON document on one line.
 pub fn print_status(style: Style, status: &Status) {
@@ -39,12 +42,19 @@ fn text(status: &Status) -> String {
         Some(run) => out.push_str(&last_run(run)),
         None => out.push_str("last run:     none\n"),
     }
+    for run in &status.at_work {
+        let _ = writeln!(out, "at work:      run {} on {} since {}", run.run_id, run.host, run.since);
+    }
+    status.expiries.iter().for_each(|one| out.push_str(&expiry(one)));
     let _ = writeln!(out, "open exports: {}", status.open_exports.len());
     for export in &status.open_exports {
         let window = export.window.map(|window| format!(" {window}")).unwrap_or_default();
         let word = export.status.as_deref().unwrap_or("not answered yet");
         let (dataset, account) = (&export.dataset, &export.account);
         let _ = writeln!(out, "  {dataset}{window} of {account}: {word}, asked for {}", export.planned_at);
+        if export.orphans > 0 {
+            let _ = writeln!(out, "    {}", orphans(export.orphans));
+        }
     }
     let _ = writeln!(out, "held windows: {}", status.held.len());
     for held in &status.held {
@@ -53,6 +63,16 @@ fn text(status: &Status) -> String {
     let _ = writeln!(out, "tags:         {}", status.tags);
     status.lateness.iter().for_each(|late| out.push_str(&lateness(late)));
     out
+}
+
+fn expiry(one: &AccountExpiry) -> String {
+    let AccountExpiry { account, expiry } = one;
+    match expiry.near {
+        true => {
+            format!("! sign-in of {account}: {expiry}: {}\n", expiry.advice("payoutlake auth login PIPELINE"))
+        }
+        false => format!("sign-in:      {account}: {expiry}\n"),
+    }
 }
 
 /// Months that leave for good within so many days are counted down one by one.

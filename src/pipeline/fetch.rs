@@ -91,7 +91,8 @@ async fn own(shared: &Shared, wanted: &Wanted, open: Option<ExportState>) -> Res
             // Another run has finished it: what this run wants is newer.
             Taken::Closed => {}
             Taken::Busy(running) => {
-                if other.as_ref().is_some_and(|seen| seen.renewed_at != running.renewed_at) {
+                let alive = other.as_ref().is_some_and(|seen| seen.renewed_at != running.renewed_at);
+                if alive || Instant::now() >= shared.deadline {
                     return Err(busy(wanted, &running));
                 }
                 if other.is_none() {
@@ -235,7 +236,11 @@ async fn download(
     let mut location = location;
     append(shared, state, LedgerEvent::Located { address: location.to_string() }).await?;
     for _ in 0..=MAX_NEW_ADDRESSES {
-        match shared.client.download(&location, &file, &shared.observer, &wanted.scope()).await? {
+        let downloaded = shared.client.download(&location, &file, &shared.observer, &wanted.scope()).await;
+        if downloaded.is_err() {
+            shared.ledger.check_ours(state).await?;
+        }
+        match downloaded? {
             Download::Done(done) => {
                 if shared.plan.settings.raw == Raw::Keep {
                     shared.lake.put_file(&file, &raw_path(&done.sha256)).await?;

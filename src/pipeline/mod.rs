@@ -33,7 +33,7 @@ pub use known::Known;
 pub use plan::{Cleanup, DatasetPlan, Plan, Raw, Settings, Wait, Wanted};
 pub use preview::preview;
 pub use receipt::exit_code;
-pub use requests::{Which, delete_request, requests};
+pub use requests::{Which, delete_request, requests, requests_in};
 pub use status::status;
 pub use windows::{Ask, REACH_MONTHS, Tier, parse_span, reach};
 
@@ -106,7 +106,8 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     // Whose refresh token it was is known now.
     let (tenant, principal) = client.identity().await;
     let identity = Identity { tenant, principal, ..plan.identity() };
-    check_identity(&lake, account, &identity, plan.accept_identity, now).await?;
+    let expiries = client.expiries().await;
+    check_identity(&lake, account, &identity, &expiries, plan.accept_identity, now).await?;
     let tools = Tools { settings: &plan.settings, lake: &lake, engine: &engine, observer: &observer };
     look_after(&tools, &plan.tables()).await?;
     let present = Present::begin(&lake, plan.settings.run_id, plan.settings.clock).await?;

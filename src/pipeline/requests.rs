@@ -1,5 +1,7 @@
 //! Exports as the ledger and the service know them: looked at, and removed at the service.
 
+use jiff::Timestamp;
+
 use super::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::event::Observer;
@@ -41,9 +43,10 @@ pub async fn requests(
             Err(error) => (None, Some(error)),
         },
     };
+    let now = plan.settings.now;
     let mut found = Vec::new();
-    for state in states(plan, &ledger, which).await? {
-        let at_work = ledger.at_work(state.owner, plan.settings.now).await?;
+    for state in states(&ledger, which, |state| is_of(plan, state), now).await? {
+        let at_work = ledger.at_work(state.owner, now).await?;
         let now = match (&client, &failure) {
             // One that does not answer is not asked about every export.
             (Some(client), None) => ask(plan, client, &state).await.unwrap_or_else(|error| {
@@ -60,6 +63,26 @@ pub async fn requests(
     Ok((found, failure))
 }
 
+/// Looks at exports of all accounts in a lake, oldest first, as its ledger knows them: without a sign-in there is nobody to
+/// ask.
+///
+/// # Errors
+/// As [`requests`].
+pub async fn requests_in(lake: &str, which: &Which, now: Timestamp) -> Result<Vec<Request>> {
+    let ledger = Ledger::new(Lake::open_existing(lake).await?, RunId(uuid::Uuid::nil()));
+    let mut found = Vec::new();
+    for state in states(&ledger, which, |_| true, now).await? {
+        let at_work = ledger.at_work(state.owner, now).await?;
+        let events = if matches!(which, Which::Id(_)) { events(&state) } else { Vec::new() };
+        found.push(request(state, at_work, AtService::NotAsked, events));
+    }
+    Ok(found)
+}
+
+fn is_of(plan: &Plan, state: &ExportState) -> bool {
+    state.wish.account == plan.settings.account && state.wish.api == plan.api_label()
+}
+
 /// Removes an export at the service and closes it in the ledger.
 ///
 /// # Errors
@@ -71,7 +94,8 @@ pub async fn delete_request(plan: &Plan, id: &str, observer: &Observer) -> Resul
     // Another identity does not see the export, and would take that for its absence.
     let (tenant, principal) = client.identity().await;
     let identity = Identity { tenant, principal, ..plan.identity() };
-    check_identity(&lake, &plan.settings.account, &identity, false, plan.settings.now).await?;
+    let expiries = client.expiries().await;
+    check_identity(&lake, &plan.settings.account, &identity, &expiries, false, plan.settings.now).await?;
     let present = Present::begin(&lake, plan.settings.run_id, plan.settings.clock).await?;
     let deleted = delete(plan, &Ledger::new(lake, plan.settings.run_id), &client, id).await;
     present.end().await;
@@ -80,7 +104,8 @@ pub async fn delete_request(plan: &Plan, id: &str, observer: &Observer) -> Resul
 
 async fn delete(plan: &Plan, ledger: &Ledger, client: &Client, id: &str) -> Result<Request> {
     let clock = plan.settings.clock;
-    let Some(mut state) = states(plan, ledger, &Which::Id(id.to_owned())).await?.pop() else {
+    let which = Which::Id(id.to_owned());
+    let Some(mut state) = states(ledger, &which, |state| is_of(plan, state), clock()).await?.pop() else {
         return Err(Error::new(Kind::Bug, "an export was found and is not there"));
     };
     let named = state.request_id.clone().zip(plan.path_of(&state.wish.dataset));
@@ -116,12 +141,11 @@ async fn delete(plan: &Plan, ledger: &Ledger, client: &Client, id: &str) -> Resu
         Deleted::Deleted | Deleted::Gone => {}
         Deleted::StillProcessing => return Err(building(&state)),
     }
-    if !state.closed {
-        let event = match state.committed {
-            Some(_) => LedgerEvent::Deleted,
-            None => LedgerEvent::Failed { reason: "deleted by a person".to_owned() },
-        };
-        ledger.append(&mut state, event, clock()).await?;
+    let by_person = || LedgerEvent::Failed { reason: "deleted by a person".to_owned() };
+    match (state.closed, state.committed) {
+        (true, _) => ledger.note(&mut state, LedgerEvent::Deleted, clock()).await?,
+        (false, Some(_)) => ledger.append(&mut state, LedgerEvent::Deleted, clock()).await?,
+        (false, None) => ledger.append(&mut state, by_person(), clock()).await?,
     }
     Ok(request(state, None, AtService::Unknown, Vec::new()))
 }
@@ -146,16 +170,19 @@ async fn ask(plan: &Plan, client: &Client, state: &ExportState) -> Result<AtServ
     Ok(export.map_or(AtService::Unknown, |export| AtService::Status(export.status.to_string())))
 }
 
-async fn states(plan: &Plan, ledger: &Ledger, which: &Which) -> Result<Vec<ExportState>> {
-    let now = plan.settings.now;
+async fn states(
+    ledger: &Ledger,
+    which: &Which,
+    is_wanted: impl Fn(&ExportState) -> bool,
+    now: Timestamp,
+) -> Result<Vec<ExportState>> {
     let mut states = match which {
         Which::Open => ledger.open_exports(now).await?,
         Which::Since(month) => ledger.exports_since(*month, now).await?,
         // The ledger is younger than the service's reach.
         Which::Id(_) => ledger.exports_since(Month::new(2019, 1), now).await?,
     };
-    let (account, api) = (&plan.settings.account, plan.api_label());
-    states.retain(|state| state.wish.account == *account && state.wish.api == api);
+    states.retain(is_wanted);
     let Which::Id(id) = which else { return Ok(states) };
     let is_it = |state: &ExportState| {
         state.id.to_string().starts_with(id.as_str())
@@ -165,9 +192,8 @@ async fn states(plan: &Plan, ledger: &Ledger, which: &Which) -> Result<Vec<Expor
     states.retain(is_it);
     match states.len() {
         1 => Ok(states),
-        0 => Err(Error::new(Kind::Usage, format!("no export of this account has the id '{id}'"))
-            .with("account", &plan.settings.account)
-            .hint("`payoutlake requests list PIPELINE --all` names them")),
+        0 => Err(Error::new(Kind::Usage, format!("no export has the id '{id}'"))
+            .hint("`payoutlake requests list --all` names those of this pipeline or lake")),
         many => Err(Error::new(Kind::Usage, format!("{many} exports have ids that begin with '{id}'"))
             .hint("write more of it; ids of the same minute begin alike")),
     }
@@ -204,9 +230,7 @@ fn request(
         step,
         orphans: state.orphans,
         run_id: state.owner,
-        at_work: at_work
-            .filter(|_| step != RequestStep::Closed)
-            .map(|run| AtWork { host: run.host, since: run.since }),
+        at_work: at_work.filter(|_| step != RequestStep::Closed).map(AtWork::from),
         now,
         events,
     }

@@ -11,10 +11,10 @@ use super::known;
 use super::windows::{self, REACH_MONTHS};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::lake::{Chain, ExportState, Held, Lake, Ledger, Manifest, Moment, Tag, receipts_prefix};
+use crate::lake::{Chain, ExportState, Held, Lake, Ledger, Manifest, Moment, Tag, expiries, receipts_prefix};
 use crate::model::{
-    Age, HeldWindow, LastRun, Lateness, Leaving, Month, OpenExport, Receipt, RunId, Status, TableStatus,
-    Tiers, Uncovered, Window,
+    Age, AtWork, HeldWindow, LastRun, Lateness, Leaving, Month, OpenExport, Receipt, RunId, Status,
+    TableStatus, Tiers, Uncovered, Window,
 };
 use crate::query::{Late, Query, lateness};
 use crate::schema::Registry;
@@ -57,6 +57,8 @@ pub async fn status(lake: &Lake, engine: &Engine, now: Timestamp) -> Result<Stat
         at: now,
         tables,
         last_run: last_run(lake).await?,
+        at_work: ledger.all_at_work(now).await?.into_iter().map(AtWork::from).collect(),
+        expiries: expiries(lake, now).await?,
         open_exports,
         held: held.collect(),
         tags: Tag::all(lake).await?.len() as u64,
@@ -128,6 +130,7 @@ fn open_export(state: ExportState) -> OpenExport {
         request_id: state.request_id,
         status: state.status,
         planned_at: state.planned_at,
+        orphans: state.orphans,
     }
 }
 

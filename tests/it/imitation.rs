@@ -3,6 +3,8 @@
 //! It is Python's standard library, was written from public documentation by somebody who had read neither the client nor
 //! the sandbox, and says itself what a lake of its rows must hold.
 
+mod at_once;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

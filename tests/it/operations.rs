@@ -18,7 +18,8 @@ fn operations(world: &World) -> StorageOps {
     let exports = world.exports("lake");
     let events = exports.values().filter(|events| events.contains(run));
     let heard = events.map(|events| events.matches("\"event\": \"status\"").count() as u64).sum::<u64>();
-    // Each is written, and put away when the export is closed.
+    // Each is written after a look at whether the export is still open, and put away when it is closed.
+    operations.get -= heard;
     operations.put -= heard;
     operations.remove -= heard;
     operations
@@ -35,11 +36,11 @@ async fn a_run_asks_the_same_of_the_storage_after_a_thousand_commits() {
     world.ok(&["run", "pipeline.toml"]);
     assert_eq!(operations(&world), quiet, "two quiet runs differ");
     // Four exports of two tables. A quiet run lists the published folders and what is open or held; a first one writes.
-    let ceiling = StorageOps { list: 24, get: 270, put: 70, remove: 50 };
+    let ceiling = StorageOps { list: 24, get: 300, put: 70, remove: 50 };
     assert!(quiet.list <= ceiling.list && quiet.get <= ceiling.get, "{quiet:?}");
     assert!(quiet.put > 20, "{quiet:?}");
     assert!(quiet.put <= ceiling.put && quiet.remove <= ceiling.remove, "{quiet:?}");
-    let ceiling = StorageOps { list: 44, get: 470, put: 170, remove: 50 };
+    let ceiling = StorageOps { list: 44, get: 500, put: 170, remove: 50 };
     assert!(first.list <= ceiling.list && first.get <= ceiling.get, "{first:?}");
     assert!(first.put <= ceiling.put && first.remove <= ceiling.remove, "{first:?}");
 

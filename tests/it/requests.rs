@@ -100,6 +100,43 @@ fn what_could_not_be_deleted_is_deleted_by_the_next_run() {
     let kept = listed(&world, &["--all"]);
     assert!(kept.iter().all(|export| export["now"]["status"] == "Completed"), "{kept:?}");
     assert_eq!(kept.len(), 4);
+    // A person deletes one of them later: its record says so, and nothing else changes.
+    let (export, run) = (text(&kept[0], "export").to_owned(), text(&kept[0], "run_id").to_owned());
+    let records = world.exports("lake");
+    world.ok(&["requests", "delete", "pipeline.toml", &export, "--yes"]);
+    let mut after = world.exports("lake");
+    let noted = after.insert(export.clone(), records[&export].clone()).unwrap();
+    assert_eq!(after, records);
+    assert_ne!(noted, records[&export]);
+    let shown = world.ok(&["--json", "requests", "show", "pipeline.toml", &export]).stdout;
+    let shown: Value = serde_json::from_str(shown.trim()).unwrap();
+    let last = shown["events"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["event"]["event"], "deleted", "{shown}");
+    assert_ne!(last["run_id"], run.as_str(), "{shown}");
+}
+
+/// Without a pipeline file, on a machine that has no sign-in.
+#[test]
+fn a_lake_tells_what_was_asked_for() {
+    let world = World::new();
+    assert_eq!(asked(&world, 60_000, "").code, 75);
+    std::fs::remove_file(world.path("pipeline.toml")).unwrap();
+    let look = |args: &[&str]| -> Vec<Value> {
+        let done = world.ok(&[&["--json", "requests"], args].concat());
+        done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let open = look(&["list", "--lake", "lake"]);
+    assert_eq!(open.len(), 4, "{open:?}");
+    assert!(open.iter().all(|export| export["now"] == "not_asked" && text(export, "step") == "waiting"));
+    let one = look(&["show", "--lake", "lake", text(&open[2], "export")]);
+    assert_eq!((one.len(), &one[0]["export"]), (1, &open[2]["export"]));
+    assert!(one[0]["events"].as_array().unwrap().len() > 1, "{one:?}");
+
+    let nowhere = world.run(&["requests", "list", "--lake", "elsewhere"]);
+    assert_eq!(nowhere.code, 74, "{}", nowhere.stderr);
+    for wrong in [&["list"][..], &["show", "abc"], &["list", "pipeline.toml", "--lake", "lake"]] {
+        assert_eq!(world.run(&[&["requests"], wrong].concat()).code, 2, "{wrong:?}");
+    }
 }
 
 /// A pipeline that does not pull the dataset any more cannot ask for the removal, and does not claim it.

@@ -10,6 +10,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::ToSpan;
 use payoutlake::sandbox;
 use serde_json::{Value, json};
 
@@ -128,6 +129,50 @@ fn a_person_signs_in_once_and_runs_follow() {
     assert_eq!(world.run(&["run", "p.toml"]).code, 77);
     assert_eq!(world.run(&["auth", "status", "p.toml"]).code, 77);
     assert!(world.ok(&["auth", "status"]).stdout.contains("no sign-in is kept"));
+}
+
+/// Who looks at the lake is told, on any machine and without a sign-in, what the account's sign-in will lose.
+#[test]
+fn a_lake_tells_what_its_sign_ins_will_lose() {
+    let world = World::new();
+    let service = Sandbox::start(&world);
+    let status = |world: &World| -> (Value, String) {
+        let as_json = world.ok(&["--json", "status", "--lake", "lake"]).stdout;
+        (serde_json::from_str(as_json.trim()).unwrap(), world.ok(&["status", "--lake", "lake"]).stdout)
+    };
+    let ends_on = |day: &str| {
+        let secret = sandbox::CLIENT_SECRET;
+        format!(
+            "kind = \"client-secret\"\nclient_secret = \"{secret}\"\nclient_secret_expires_on = \"{day}\""
+        )
+    };
+    service.pipeline(&world, &service.url, &ends_on("2126-01-31"));
+    world.ok(&["run", "p.toml"]);
+    let (json, text) = status(&world);
+    let told = &json["expiries"][0];
+    assert_eq!((&told["account"], &told["what"]), (&"contoso".into(), &"client_secret".into()), "{json}");
+    assert_eq!((&told["near"], json["expiries"].as_array().unwrap().len()), (&false.into(), 1));
+    assert!(text.contains("contoso: the client secret expires on 2126-01-31, in "), "{text}");
+
+    let soon = (jiff::Timestamp::now() + 72.hours()).strftime("%Y-%m-%d").to_string();
+    service.pipeline(&world, &service.url, &ends_on(&soon));
+    let run = world.ok(&["run", "p.toml"]);
+    assert!(run.stderr.contains("the client secret expires on"), "{}", run.stderr);
+    let (json, text) = status(&world);
+    assert_eq!(json["expiries"][0]["near"], true, "{json}");
+    assert!(text.contains("! sign-in of contoso: the client secret expires on"), "{text}");
+    assert!(text.contains("make a new secret"), "{text}");
+    assert!(!text.contains(sandbox::CLIENT_SECRET) && !json.to_string().contains(sandbox::CLIENT_SECRET));
+
+    // Another way, with nothing that ends.
+    let password = format!(
+        "kind = \"username-password\"\nusername = \"{}\"\npassword = \"{}\"",
+        sandbox::USERNAME,
+        sandbox::PASSWORD
+    );
+    service.pipeline(&world, &service.url, &password);
+    world.ok(&["run", "p.toml", "--accept-identity"]);
+    assert_eq!(status(&world).0["expiries"], json!([]));
 }
 
 #[test]

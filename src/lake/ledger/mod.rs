@@ -72,6 +72,13 @@ struct Archived {
     events: Vec<Entry>,
 }
 
+impl Archived {
+    fn of(state: &ExportState) -> Archived {
+        let (export, events) = (state.id, state.entries.clone());
+        Archived { format: FORMAT, min_reader: FORMAT, min_writer: FORMAT, export, events }
+    }
+}
+
 impl Ledger {
     #[must_use]
     pub fn new(lake: Lake, run_id: RunId) -> Self {
@@ -174,6 +181,27 @@ impl Ledger {
         if state.closed { self.archive(state).await } else { Ok(()) }
     }
 
+    /// Adds to the record of a closed export what a person did with it later.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn note(&self, state: &mut ExportState, event: LedgerEvent, at: Timestamp) -> Result<()> {
+        state.push(Entry::new(self.run_id, event, at));
+        let path = archive_path(month_of(state.id), state.id);
+        self.lake.replace_json(&path, &Archived::of(state)).await
+    }
+
+    /// Fails when another run has taken the export over: what went wrong for this run is then of no interest, because the
+    /// other one has cleaned up behind it.
+    ///
+    /// # Errors
+    /// [`Kind::Pending`]; as [`Ledger::open_exports`].
+    pub async fn check_ours(&self, state: &ExportState) -> Result<()> {
+        let now = self.export(state.id).await?;
+        let ours = now.is_some_and(|now| now.owner == self.run_id && !now.closed);
+        if ours { Ok(()) } else { Err(taken_over(state.id)) }
+    }
+
     /// The exports that are not closed, oldest first.
     ///
     /// # Errors
@@ -225,6 +253,14 @@ impl Ledger {
         presence::of(&self.lake, run_id, now).await
     }
 
+    /// The notes of all runs at work, the one that began first first.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn all_at_work(&self, now: Timestamp) -> Result<Vec<Presence>> {
+        presence::all(&self.lake, now).await
+    }
+
     /// One export, open or closed.
     ///
     /// # Errors
@@ -239,14 +275,8 @@ impl Ledger {
     /// Puts all events into one document, and takes them and the marker away. A run that ends in between leaves the
     /// marker until the last, by which the next one finds the rest.
     async fn archive(&self, state: &ExportState) -> Result<()> {
-        let archived = Archived {
-            format: FORMAT,
-            min_reader: FORMAT,
-            min_writer: FORMAT,
-            export: state.id,
-            events: state.entries.clone(),
-        };
-        let _there = self.lake.create_json(&archive_path(month_of(state.id), state.id), &archived).await?;
+        let path = archive_path(month_of(state.id), state.id);
+        let _there = self.lake.create_json(&path, &Archived::of(state)).await?;
         let prefix = export_prefix(state.id);
         let events = (1..=state.entries.len()).map(|number| numbered(&prefix, number as u32));
         self.put_away(state.id, events.collect()).await
@@ -310,17 +340,21 @@ impl Ledger {
 
     async fn put(&self, id: ExportId, number: u32, entry: &Entry) -> Result<()> {
         let path = numbered(&export_prefix(id), number);
-        match self.lake.create_json(&path, entry).await? {
-            Created::New => Ok(()),
+        let ours = match self.lake.create_json(&path, entry).await? {
+            // The number is free again when the events were put away, which they are after the archive was written.
+            Created::New if number > 1 && self.is_archived(id).await? => {
+                self.lake.remove(&path).await?;
+                false
+            }
+            Created::New => true,
             // An answer that was lost and repeated by the store is our own success.
-            Created::Exists => match self.lake.get_json::<Entry>(&path).await? {
-                Some(there) if there == *entry => Ok(()),
-                _ => Err(Error::new(Kind::Pending, "another run has taken this export over")
-                    .with("export", id)
-                    .with("entry", path)
-                    .hint("let the other run finish, then run again: it goes on from the ledger")),
-            },
-        }
+            Created::Exists => self.lake.get_json::<Entry>(&path).await?.is_some_and(|there| there == *entry),
+        };
+        if ours { Ok(()) } else { Err(taken_over(id).with("entry", path)) }
+    }
+
+    async fn is_archived(&self, id: ExportId) -> Result<bool> {
+        Ok(self.lake.size(&archive_path(month_of(id), id)).await?.is_some())
     }
 }
 
@@ -348,6 +382,12 @@ fn month_of(id: ExportId) -> Month {
     let secs = id.0.get_timestamp().map_or(0, |time| time.to_unix().0);
     let at = Timestamp::from_second(i64::try_from(secs).unwrap_or(0)).unwrap_or(Timestamp::UNIX_EPOCH);
     Month::of(TimeZone::UTC.to_datetime(at).date())
+}
+
+fn taken_over(id: ExportId) -> Error {
+    Error::new(Kind::Pending, "another run has taken this export over")
+        .with("export", id)
+        .hint("let the other run finish, then run again: it goes on from the ledger")
 }
 
 fn numbered(prefix: &Path, number: u32) -> Path {
@@ -409,6 +449,17 @@ mod tests {
         assert_eq!(late.unwrap_err().kind(), Kind::Pending, "a stale epoch commits nothing");
         second.append(&mut taken, LedgerEvent::Committing, later).await.unwrap();
         present.end().await;
+
+        // Nor when the other one has finished it, and the numbers are free again.
+        second
+            .append(&mut taken, LedgerEvent::Committed { manifest: 1, cleanup: false }, later)
+            .await
+            .unwrap();
+        let late = first.append(&mut state, LedgerEvent::Committing, later).await;
+        assert_eq!(late.unwrap_err().kind(), Kind::Pending);
+        let third = ledger(&lake).await;
+        assert!(matches!(third.take(found[0].clone(), later).await.unwrap(), Taken::Closed));
+        assert!(lake.list(&export_prefix(state.id)).await.unwrap().is_empty(), "what was refused is gone");
     }
 
     #[tokio::test]

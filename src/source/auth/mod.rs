@@ -39,7 +39,7 @@ use url::Url;
 pub use certificate::Certificate;
 pub use command::Argv;
 pub use device::DeviceCode;
-pub use expiry::{Expiring, Expiry, expiries};
+pub use expiry::expiries;
 pub use password::Version;
 pub use session::SignedIn;
 pub use store::{Store, StoredSignIn, stored_in};

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::claims::Claims;
-use super::{DeviceCode, Expiry, Way, device, expiry, password};
+use super::{DeviceCode, Way, device, expiry, password};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Step};
+use crate::model::Expiry;
 use crate::source::{Client, host};
 
 /// Who is signed in, and until when. No token.

@@ -14,6 +14,7 @@ use super::claims::Who;
 use super::command::Argv;
 use super::{Auth, expiry};
 use crate::error::{Error, Kind, Result};
+use crate::model::Expiry;
 use crate::secret::Secret;
 
 /// The format of what is stored.
@@ -339,7 +340,7 @@ pub struct StoredSignIn {
     pub principal: String,
     pub signed_in_at: Timestamp,
     pub last_used_at: Timestamp,
-    pub expiry: Option<expiry::Expiry>,
+    pub expiry: Option<Expiry>,
 }
 
 /// The sign-ins in a folder of payoutlake's own, by the name of their files.

@@ -11,9 +11,9 @@ use url::form_urlencoded;
 
 use super::server::*;
 use crate::error::Kind;
-use crate::model::RequestId;
+use crate::model::{Expiring, RequestId};
 use crate::secret::Secret;
-use crate::source::auth::{AppSecret, Argv, Certificate, Expiring, Store, Version, expiries};
+use crate::source::auth::{AppSecret, Argv, Certificate, Store, Version, expiries};
 use crate::source::{Auth, Client, Way};
 
 const PEM: &[u8] = include_bytes!("certificates/app.pem");

@@ -14,9 +14,9 @@ use url::form_urlencoded;
 use super::server::*;
 use crate::error::Kind;
 use crate::event::{Level, Observer};
-use crate::model::RequestId;
+use crate::model::{Expiring, RequestId};
 use crate::secret::Secret;
-use crate::source::auth::{Argv, Expiring, Store, expiries, stored_in};
+use crate::source::auth::{Argv, Store, expiries, stored_in};
 use crate::source::{Client, Options, Way};
 
 /// A sign-in service that ends a refresh token by its first use, as strict ones do.

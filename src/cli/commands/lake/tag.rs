@@ -1,7 +1,7 @@
 use clap::Args;
 
 use super::Place;
-use crate::cli::Setting;
+use crate::cli::{Setting, confirm};
 use crate::error::{Error, Kind, Result};
 use crate::{lake, output, pipeline};
 
@@ -17,7 +17,7 @@ pub(super) struct Tag {
     /// Remove the tag: what it kept goes with the next clean-up that does not need it
     #[arg(long, requires = "name", conflicts_with = "as_of")]
     delete: bool,
-    /// Remove it without asking
+    /// Remove it without asking; needed where nobody sits at a terminal
     #[arg(long, requires = "delete")]
     yes: bool,
 }
@@ -32,7 +32,7 @@ impl Tag {
             let lake = settings.open_lake().await?;
             let tag = lake::Tag::find(&lake, name).await?;
             if !self.yes {
-                return Err(unconfirmed(&tag));
+                confirm(&format!("remove the tag {name} of {}?", tag.created_at), || unconfirmed(&tag))?;
             }
             (lake::Tag::delete(&lake, name).await?, "removed")
         } else {
