@@ -15,7 +15,8 @@ pub(super) fn confirm(question: &str, refused: impl FnOnce() -> Error) -> Result
     }
     say(&format!("{question} [y/N] "));
     let mut answer = String::new();
-    let _end_of_input = std::io::stdin().read_line(&mut answer);
+    // A person thinks for long: the signal that ends the command goes on meanwhile.
+    let _end_of_input = tokio::task::block_in_place(|| std::io::stdin().read_line(&mut answer));
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Error::new(Kind::Usage, "not confirmed").hint("nothing was changed")),

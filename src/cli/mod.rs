@@ -58,6 +58,7 @@ enum Colour {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(commands::init::Init),
     Check(commands::check::Check),
     Run(commands::run::Run),
     Plan(commands::plan::Plan),
@@ -132,6 +133,7 @@ fn dispatch(command: Command, setting: Setting) -> Result<u8> {
 async fn perform(command: Command, setting: Setting) -> Result<u8> {
     let setting = &setting;
     match command {
+        Command::Init(init) => init.perform(setting).await,
         Command::Check(check) => check.perform(setting).await,
         Command::Run(run) => run.perform(setting).await,
         Command::Plan(plan) => plan.perform(setting).await,

@@ -84,17 +84,18 @@ pub(super) fn auth(section: &AuthSection, place: &Place<'_>) -> Result<Auth> {
 }
 
 /// A key of the section, its environment variable, and what the sandbox takes.
-type Name = (&'static str, &'static str, Option<&'static str>);
+pub(super) type Name = (&'static str, &'static str, Option<&'static str>);
 
-const TENANT: Name = ("tenant", "PARTNER_CENTER_TENANT_ID", Some(sandbox::TENANT));
-const CLIENT_ID: Name = ("client_id", "PARTNER_CENTER_CLIENT_ID", Some(sandbox::CLIENT_ID));
-const CLIENT_SECRET: Name = ("client_secret", "PARTNER_CENTER_CLIENT_SECRET", Some(sandbox::CLIENT_SECRET));
-const USERNAME: Name = ("username", "PARTNER_CENTER_USERNAME", Some(sandbox::USERNAME));
-const PASSWORD: Name = ("password", "PARTNER_CENTER_PASSWORD", Some(sandbox::PASSWORD));
+pub(super) const TENANT: Name = ("tenant", "PARTNER_CENTER_TENANT_ID", Some(sandbox::TENANT));
+pub(super) const CLIENT_ID: Name = ("client_id", "PARTNER_CENTER_CLIENT_ID", Some(sandbox::CLIENT_ID));
+pub(super) const CLIENT_SECRET: Name =
+    ("client_secret", "PARTNER_CENTER_CLIENT_SECRET", Some(sandbox::CLIENT_SECRET));
+pub(super) const USERNAME: Name = ("username", "PARTNER_CENTER_USERNAME", Some(sandbox::USERNAME));
+pub(super) const PASSWORD: Name = ("password", "PARTNER_CENTER_PASSWORD", Some(sandbox::PASSWORD));
 const REFRESH_TOKEN: Name = ("refresh_token", "PARTNER_CENTER_REFRESH_TOKEN", None);
-const CERTIFICATE: Name = ("certificate", "PARTNER_CENTER_CERTIFICATE", None);
+pub(super) const CERTIFICATE: Name = ("certificate", "PARTNER_CENTER_CERTIFICATE", None);
 const CERTIFICATE_PASSWORD: Name = ("certificate_password", "PARTNER_CENTER_CERTIFICATE_PASSWORD", None);
-const ACCESS_TOKEN: Name = ("access_token", "PARTNER_CENTER_ACCESS_TOKEN", None);
+pub(super) const ACCESS_TOKEN: Name = ("access_token", "PARTNER_CENTER_ACCESS_TOKEN", None);
 
 impl Place<'_> {
     /// A value that may be left out.

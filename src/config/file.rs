@@ -1,8 +1,10 @@
 //! The pipeline file as it is written: TOML, `version = 1`, unknown keys are errors.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use jiff::civil::Date;
 use serde::Deserialize;
 
@@ -104,9 +106,11 @@ pub struct AuthSection {
     pub store: Option<StoreSection>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Pipeline files and command lines spell them alike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthKind {
+    #[default]
     DeviceCode,
     RefreshToken,
     ClientSecret,
@@ -114,6 +118,22 @@ pub enum AuthKind {
     UsernamePassword,
     AccessToken,
     TokenCommand,
+}
+
+impl AuthKind {
+    /// As pipeline files spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AuthKind::DeviceCode => "device-code",
+            AuthKind::RefreshToken => "refresh-token",
+            AuthKind::ClientSecret => "client-secret",
+            AuthKind::Certificate => "certificate",
+            AuthKind::UsernamePassword => "username-password",
+            AuthKind::AccessToken => "access-token",
+            AuthKind::TokenCommand => "token-command",
+        }
+    }
 }
 
 /// Where refresh tokens live.
@@ -222,5 +242,69 @@ fn wrong(text: &str, path: &Path, cause: &toml::de::Error) -> Error {
     match nearest::suggestion(&message) {
         Some(hint) => error.hint(hint),
         None => error.hint("compare it with `pipelines/partner-center.toml`, which explains every key"),
+    }
+}
+
+/// # Errors
+/// [`Kind::Usage`] when something stands at a path, unless it may be replaced.
+pub fn check_free(path: &Path, replace: bool) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) if !replace => Err(Error::new(Kind::Usage, "the file is there already")
+            .with("file", path.display())
+            .hint("Give another name, or --force to replace it.")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file in one step: it is whole or not there.
+///
+/// # Errors
+/// [`Kind::Usage`] as [`check_free`], [`Kind::Destination`] when it cannot be written.
+pub fn write_file(path: &Path, text: &str, replace: bool) -> Result<()> {
+    check_free(path, replace)?;
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // A temporary file is for its owner alone; there is no secret in this one.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix(".payoutlake-").tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        if replace {
+            file.persist(path)?
+        } else {
+            file.persist_noclobber(path)?
+        };
+        Ok(())
+    };
+    write().map_err(|cause| {
+        Error::new(Kind::Destination, "the pipeline file cannot be written")
+            .with("file", path.display())
+            .caused_by(cause)
+            .hint("Name a place that this user may write to.")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/folder/my.toml");
+        write_file(&path, "first", false).unwrap();
+        assert_eq!(write_file(&path, "second", false).unwrap_err().kind(), Kind::Usage);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
+        write_file(&path, "third", true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "third");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+        assert_eq!(write_file(dir.path(), "x", true).unwrap_err().kind(), Kind::Destination);
     }
 }

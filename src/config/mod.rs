@@ -3,6 +3,7 @@
 //! Precedence: flag, then environment, then pipeline file, then default.
 
 mod auth;
+mod draft;
 mod environment;
 mod file;
 mod filters;
@@ -10,8 +11,9 @@ mod nearest;
 mod resolve;
 
 pub use auth::sign_in_folder;
+pub use draft::{Draft, Id};
 pub use environment::Environment;
-pub use file::{DatasetSection, PipelineFile, SourceKind, SourceSection};
+pub use file::{AuthKind, DatasetSection, PipelineFile, SourceKind, SourceSection, check_free, write_file};
 pub use resolve::{
     BackfillFlags, IngestFlags, RunFlags, SandboxPlan, engine_options, ingest_plan, lake_settings, run_plan,
 };

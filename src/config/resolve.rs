@@ -93,9 +93,22 @@ pub fn run_plan(
     environment: &Environment,
     clock: fn() -> Timestamp,
 ) -> Result<(Plan, Option<SandboxPlan>)> {
-    let file = PipelineFile::read(path)?;
+    planned(&PipelineFile::read(path)?, path, flags, environment, clock)
+}
+
+/// As [`run_plan`], for the text of a file that stands, or will stand, at `path`.
+///
+/// # Errors
+/// As [`run_plan`].
+pub(super) fn planned(
+    file: &PipelineFile,
+    path: &Path,
+    flags: &RunFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<(Plan, Option<SandboxPlan>)> {
     let now = clock();
-    let sandbox = sandbox_plan(&file, environment);
+    let sandbox = sandbox_plan(file, environment);
     // A sandbox that stands at another day makes that day today.
     let today = sandbox.as_ref().and_then(|plan| plan.options.as_of);
     let today = today.unwrap_or_else(|| TimeZone::UTC.to_datetime(now).date());
@@ -104,11 +117,11 @@ pub fn run_plan(
         registry = registry.with_folder(folder)?;
     }
     let in_file = |error: Error| error.with("file", path.display());
-    let datasets = datasets(&file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
+    let datasets = datasets(file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
     let account = flags.account.as_ref().unwrap_or(&file.account);
     let account = parse_account(account, environment).map_err(in_file)?;
     let lake = flags.lake.as_ref().unwrap_or(&file.lake);
-    let api = api(&file);
+    let api = api(file);
     let place = auth::Place {
         environment,
         account: &account,
@@ -118,7 +131,7 @@ pub fn run_plan(
         account_flag: flags.account.is_some(),
         clock,
     };
-    let auth = sign_in(&file, &place, flags.offline).map_err(in_file)?;
+    let auth = sign_in(file, &place, flags.offline).map_err(in_file)?;
     let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
     let settings = Settings {
         command: format!("{verb} {}", path.display()),
@@ -139,7 +152,7 @@ pub fn run_plan(
         source: api,
         auth,
         datasets,
-        wait: if flags.no_wait { Wait { deadline_minutes: 0, ..file.wait } } else { file.wait },
+        wait: if flags.no_wait { Wait { deadline_minutes: 0, ..file.wait } } else { file.wait.clone() },
         cleanup: file.cleanup,
         accept_identity: flags.accept_identity,
     };

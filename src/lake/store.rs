@@ -76,6 +76,14 @@ impl ExportSpool {
 }
 
 impl Lake {
+    /// Whether there can be a lake at a path or URL. Nothing is touched.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a storage that this build does not know.
+    pub fn check_url(url: &str) -> Result<()> {
+        disk::root_of(url).map(drop)
+    }
+
     /// Opens the lake at a path or a `file://` URL for writing, and makes it when it is missing. `now` is when a new
     /// lake says that it was made.
     ///

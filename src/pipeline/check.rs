@@ -44,7 +44,8 @@ pub async fn check(file: &str, planned: Result<Plan>) -> Checkup {
     Checkup { checks, exit_code }
 }
 
-fn client(plan: &Plan) -> Result<Client> {
+/// A client for a person who waits.
+pub(super) fn client(plan: &Plan) -> Result<Client> {
     let options = Options {
         retry_attempts: plan.source.retry_attempts.min(RETRY_ATTEMPTS),
         retry_budget_secs: plan.source.retry_budget_secs.min(RETRY_BUDGET_SECS),

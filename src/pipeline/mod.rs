@@ -14,6 +14,7 @@ mod held;
 mod history;
 mod ingest;
 mod known;
+mod look;
 mod plan;
 mod preview;
 mod process;
@@ -30,6 +31,7 @@ pub use history::{
 };
 pub use ingest::{Covers, Ingest, ingest};
 pub use known::Known;
+pub use look::{Sight, look_around};
 pub use plan::{Cleanup, DatasetPlan, Plan, Raw, Settings, Wait, Wanted};
 pub use preview::preview;
 pub use receipt::exit_code;

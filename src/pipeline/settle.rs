@@ -88,6 +88,8 @@ async fn settle_fetched(
                 let held = LedgerEvent::Held { reason: error.to_string() };
                 shared.ledger.append(&mut state, held, now()).await?;
                 spool.remove();
+            } else {
+                shared.ledger.check_ours(&state).await?;
             }
             Err(error)
         }

@@ -83,7 +83,7 @@ fn known_url(text: &str) -> Url {
 impl Options {
     /// # Errors
     /// `Config` when an address is not https (loopback may be http) or the call could never be made.
-    pub(super) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         for (key, url) in [("api", &self.api), ("authority", &self.authority)] {
             if let Err(why) = host::check_scheme(url) {
                 return Err(Error::new(Kind::Config, format!("source.api.{key} {why}"))

@@ -13,9 +13,10 @@ fn shown(world: &World, text: &str) -> String {
 fn help() {
     let world = World::new();
     assert_snapshot!("help", world.ok(&["--help"]).stdout);
-    for command in
-        ["run", "check", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "auth", "sandbox"]
-    {
+    for command in [
+        "init", "run", "check", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "auth",
+        "sandbox",
+    ] {
         assert_snapshot!(format!("help-{command}"), world.ok(&[command, "--help"]).stdout);
     }
     for command in ["login", "status", "logout"] {

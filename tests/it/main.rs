@@ -20,6 +20,7 @@
 //! | `sign_in` | login, runs that follow, status, logout; another person under the same alias is refused |
 //! | `patience` | a day of waiting: few requests, tokens in time, no memory |
 //! | `secrets` | every command, at its most talkative, tells no secret, on good ways and bad ones |
+//! | `init` | from nothing to a pipeline file that works, with and without somebody to ask |
 //! | `check` | what a run needs: sound, and wrong in one thing at a time |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
@@ -44,6 +45,7 @@ mod files;
 mod golden;
 mod history;
 mod imitation;
+mod init;
 mod matrix;
 mod nights;
 mod one_row;

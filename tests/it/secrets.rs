@@ -40,9 +40,13 @@ const ACCESS_TOKEN: &str = "canary-access-token";
 const MARKS: [&str; 5] = ["eyJhbGci", "eyJ0eXAi", "sig=", "canary", "PRIVATE KEY"];
 
 /// Every command, and ways to call it. `p.toml` is a good pipeline, `d.toml` one of a person.
-const COMMANDS: [(&str, &[&str]); 22] = [
+const COMMANDS: [(&str, &[&str]); 23] = [
     ("auth login", &["auth login d.toml"]),
     ("auth status", &["auth status d.toml", "auth status p.toml", "auth status"]),
+    (
+        "init",
+        &["init --api SERVICEv1.0/ --authority SERVICE --tenant TENANT --client-id CLIENT --force new.toml"],
+    ),
     ("check", &["check p.toml", "check d.toml"]),
     ("plan", &["plan p.toml", "plan d.toml"]),
     ("run", &["run p.toml", "run d.toml", "run p.toml --no-wait"]),
@@ -142,7 +146,8 @@ fn talk(world: &World, line: &str) -> (Vec<i32>, String) {
 }
 
 fn say(world: &World, line: &str, loud: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
-    let words: Vec<String> = line.split(' ').map(|word| word.replace(':', " ")).collect();
+    let spaced = |word: &str| if word.contains("://") { word.to_owned() } else { word.replace(':', " ") };
+    let words: Vec<String> = line.split(' ').map(spaced).collect();
     let args: Vec<&str> = loud.iter().copied().chain(words.iter().map(String::as_str)).collect();
     let mut command = world.command(&args);
     command.envs(VARIABLES).envs(variables.iter().copied()).env("RUST_BACKTRACE", "full");
@@ -207,7 +212,8 @@ fn no_command_tells_a_secret() {
     for (name, lines) in COMMANDS {
         for line in lines {
             let export = world.exports("lake").into_keys().next().unwrap_or_default();
-            let line = &line.replace("EXPORT", &export);
+            let line = &line.replace("EXPORT", &export).replace("SERVICE", &service.url);
+            let line = &line.replace("TENANT", sandbox::TENANT).replace("CLIENT", sandbox::CLIENT_ID);
             let (codes, printed) = talk(&world, line);
             tokens.extend(stored(&world));
             clean(line, &printed, &tokens);

@@ -5,6 +5,7 @@ pub(super) mod backfill;
 pub(super) mod changes;
 pub(super) mod check;
 pub(super) mod ingest;
+pub(super) mod init;
 pub(super) mod lake;
 pub(super) mod plan;
 pub(super) mod requests;

@@ -135,6 +135,15 @@ impl Way {
         }
     }
 
+    /// The same with another store, where the kind has one.
+    #[must_use]
+    pub fn with_store(mut self, other: Store) -> Self {
+        if let Way::DeviceCode { store } | Way::RefreshToken { store, .. } = &mut self {
+            *store = other;
+        }
+        self
+    }
+
     fn app_secret(&self) -> Option<&AppSecret> {
         match self {
             Way::RefreshToken { client_secret, .. } => client_secret.as_ref(),

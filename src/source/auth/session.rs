@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::claims::Claims;
-use super::{DeviceCode, Way, device, expiry, password};
+use super::{DeviceCode, Store, Way, device, expiry, password};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Step};
 use crate::model::Expiry;
@@ -46,7 +46,22 @@ impl Client {
         let stored = device::login(auth, &self.wire, show).await?;
         // Whatever stands there is replaced: a person has decided.
         let before = store.read(auth).await.unwrap_or_default();
-        store.write(auth, &stored, before.as_ref()).await
+        store.write(auth, &stored, before.as_ref()).await?;
+        self.sign_in.begin_again(stored).await;
+        Ok(())
+    }
+
+    /// Keeps the newest refresh token that this client knows in another store, unless a newer one stands there: for a
+    /// sign-in that began before it was clear where it will be looked for.
+    ///
+    /// # Errors
+    /// `Destination` when it cannot be stored.
+    pub async fn keep_in(&self, store: &Store) -> Result<()> {
+        let kept = self.sign_in.state().await.kept.clone();
+        match kept {
+            Some(kept) => store.write(&self.sign_in.auth, &kept, None).await,
+            None => Ok(()),
+        }
     }
 
     /// Forgets the stored refresh token; `false` when there was none. Nothing is sent: what Microsoft knows of the

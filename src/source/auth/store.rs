@@ -29,6 +29,8 @@ pub enum Store {
     Mounted(PathBuf),
     /// Two programs: `get` prints the text, `set` reads it from standard input.
     Commands { get: Argv, set: Argv },
+    /// No place yet: the client alone knows the token, until [`Client::keep_in`](crate::source::Client::keep_in).
+    Memory,
 }
 
 /// A refresh token with what is known of it.
@@ -119,6 +121,7 @@ impl std::fmt::Display for Store {
         match self {
             Store::Own(path) | Store::Mounted(path) => write!(f, "{}", path.display()),
             Store::Commands { get, set } => write!(f, "commands {} and {}", get.program(), set.program()),
+            Store::Memory => f.write_str("memory"),
         }
     }
 }
@@ -143,6 +146,7 @@ impl Store {
             Store::Commands { get, .. } => Some(get.run(None).await.map_err(|error| {
                 error.hint(format!("If nobody has signed in yet: {}. Otherwise try it by hand.", auth.login))
             })?),
+            Store::Memory => None,
         };
         let Some(text) = text.as_ref().map(Secret::expose).filter(|text| !text.is_empty()) else {
             return Ok(None);
@@ -202,6 +206,7 @@ impl Store {
                 }
                 set.run(Some(&text)).await.map(|_| ())
             }
+            Store::Memory => Ok(()),
             Store::Own(path) | Store::Mounted(path) => {
                 let own = matches!(self, Store::Own(_));
                 let locked = lock(path, own).map_err(|cause| not_written(self, cause))?;
@@ -238,6 +243,7 @@ impl Store {
                 }
                 Ok(was)
             }
+            Store::Memory => Ok(false),
         }
     }
 }

@@ -87,6 +87,12 @@ impl SignIn {
         self.state.lock().await
     }
 
+    /// Goes on with what a person has just signed in for, whatever was refused before.
+    pub(super) async fn begin_again(&self, stored: Stored) {
+        let mut state = self.state.lock().await;
+        *state = State { kept: Some(stored), fetched: state.fetched, ..State::default() };
+    }
+
     /// A token that is good for at least two minutes, and is not the `refused` one.
     ///
     /// # Errors

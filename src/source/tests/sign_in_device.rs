@@ -156,3 +156,36 @@ async fn kinds_without_a_person_do_not_log_in() {
     assert_eq!(client.log_out().await.unwrap_err().kind(), Kind::Usage);
     assert!(server.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_sign_in_without_a_place_goes_on_and_is_kept_later() {
+    let server = Server::start(|seen, number| match seen.target.ends_with("/devicecode") {
+        true => code(0),
+        false => json(
+            200,
+            &format!(r#"{{"access_token":"a","expires_in":3600,"refresh_token":"refresh-{number}"}}"#),
+        ),
+    })
+    .await;
+    let client = || Client::new(options(&server), auth(Way::DeviceCode { store: Store::Memory })).unwrap();
+    let first = client();
+    assert_eq!(first.sign_in().await.unwrap_err().message(), "nobody has signed in yet");
+    assert!(server.seen().is_empty());
+    first.log_in(|_| ()).await.unwrap();
+    first.sign_in().await.expect("the client that was refused before goes on");
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::own(dir.path(), "a", "t", "c", "contoso");
+    let Store::Own(path) = &store else { panic!("{store}") };
+    let kept = || std::fs::read_to_string(path).unwrap();
+    client().keep_in(&store).await.unwrap();
+    assert!(!path.exists(), "nobody has signed in with this client");
+    first.keep_in(&store).await.unwrap();
+    assert!(kept().contains("\"refresh-2\""), "the newest token: {}", kept());
+    // Whoever signs in later wins, also over the one that is asked to keep its own once more.
+    let second = client();
+    second.log_in(|_| ()).await.unwrap();
+    second.keep_in(&store).await.unwrap();
+    first.keep_in(&store).await.unwrap();
+    assert!(kept().contains("\"refresh-4\""), "{}", kept());
+}
