@@ -83,7 +83,8 @@ async fn followed(lake: &Lake, chains: &[Chain]) -> Result<BTreeMap<Chain, u64>>
             let newest = followed.newest(lake).await?;
             // Later versions that only confirm rows need not be read.
             if newest.is_some_and(|newest| newest.rewritten_in > *version) {
-                needed.insert(followed, *version);
+                let needed = needed.entry(followed).or_insert(*version);
+                *needed = (*needed).min(*version);
             }
         }
     }

@@ -11,7 +11,7 @@ use super::format::FORMAT;
 use super::store::together;
 use super::{Chain, Lake, object_path};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
+use crate::model::{Account, Hop, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
 
 /// One table of one account at one moment: its live objects, and what is known about them.
 ///
@@ -62,6 +62,9 @@ pub struct Operation {
     /// SHA-256 of the bytes that the rows came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<String>,
+    /// What was counted on the way to the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
 }
 
 /// Why rows changed.

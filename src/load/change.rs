@@ -14,7 +14,7 @@ use super::{Author, Guards, Options, Staged, StagedPart, verify};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Chain, Commit, CommitOutcome, Lake, Manifest, Object, Operation, object_path};
-use crate::model::{Account, Difference, Hop, RunId, TableSpec, Window};
+use crate::model::{Account, Difference, Hop, RunId, TableSpec, Totals, Window};
 
 /// What a change works with.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +127,7 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
         if !plan.found.differences.is_empty() {
             return Ok(Loaded::Held(plan.found.differences));
         }
-        let manifest = next_manifest(change, current.as_ref(), &plan);
+        let mut manifest = next_manifest(change, current.as_ref(), &plan);
         // The first load makes the table, also when it has no row.
         if let Some(current) = &current
             && current.partitions == manifest.partitions
@@ -138,7 +138,11 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
             return Ok(Loaded::Applied(Box::new(applied(plan, Some(current.clone()), false))));
         }
         let rewritten = manifest.rewritten_in == manifest.version;
-        put_objects(context, change, &plan.new_files).await?;
+        let read_back = put_objects(context, change, &plan.new_files).await?;
+        if !manifest.operation.hops.is_empty() {
+            let read_back = Hop { name: "read back".to_owned(), totals: read_back };
+            manifest.operation.hops.extend(plan.hops.iter().cloned().chain([read_back]));
+        }
         match chain.commit(context.lake, &manifest).await? {
             CommitOutcome::Committed => {
                 publish::publish(context.lake, context.publish, &manifest).await?;
@@ -174,18 +178,19 @@ fn applied(plan: Plan, manifest: Option<Manifest>, rewritten: bool) -> Applied {
     }
 }
 
-/// Makes the files objects, durably, and reads each one back.
+/// Makes the files objects, durably, reads each one back, and gives what was counted then.
 async fn put_objects(
     context: &Context<'_>,
     change: &Change<'_>,
     files: &[(StagedPart, Object)],
-) -> Result<()> {
+) -> Result<Totals> {
+    let mut read_back = Totals::default();
     for (part, object) in files {
         let path = object_path(&change.chain(), &object.name);
         context.lake.put_file(&part.file, &path).await?;
-        verify::verify(context.engine, change.spec, part, path).await?;
+        read_back.merge(&verify::verify(context.engine, change.spec, part, path).await?);
     }
-    Ok(())
+    Ok(read_back)
 }
 
 fn next_manifest(change: &Change<'_>, current: Option<&Manifest>, plan: &Plan) -> Manifest {

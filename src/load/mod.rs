@@ -11,6 +11,8 @@
 //! and appears as `transaction_history/account=contoso/earning_month=2026-09/part-0.parquet` ([`publish`]).
 
 mod change;
+mod control;
+mod derived;
 mod guards;
 mod merge;
 mod part;
@@ -23,9 +25,11 @@ mod tally;
 mod verify;
 
 pub use change::{Applied, Change, Context, Coverage, Loaded, load};
+pub use control::{CONTROL_TOTALS, control_totals_spec};
+pub use derived::{DERIVED, follow};
 pub use guards::{Guards, Limit};
 pub use quarantine::{QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_window};
-pub use restate::{RESTATEMENTS, follow, restatements_spec};
+pub use restate::{RESTATEMENTS, restatements_spec};
 pub use stage::{Author, Staged, StagedPart, Stager};
 pub use tally::{Digest, tally};
 

@@ -11,11 +11,11 @@ use crate::engine::{Engine, MergeParts, ParquetFile, ParquetFiles, Place, failed
 use crate::error::{Error, Kind, Result};
 use crate::model::{Currency, PartitionKey, TableSpec, Totals};
 
-/// Compares an object with the rows that were staged for it, from the bytes that the store gives back.
+/// Compares an object with the rows that were staged for it, from the bytes that the store gives back: these are counted.
 ///
 /// # Errors
 /// [`Kind::Contract`] when rows, cents or hashes differ, [`Kind::Destination`] when it cannot be read.
-pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart, at: Path) -> Result<()> {
+pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart, at: Path) -> Result<Totals> {
     let file = file(&part.key, at, part.bytes, part.totals.rows);
     let table = table_of(spec, Place::Lake, vec![file]);
     let rows = engine.session().read_table(Arc::new(table));
@@ -32,7 +32,7 @@ pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart,
         differences.push("the row hashes differ".to_owned());
     }
     if differences.is_empty() {
-        return Ok(());
+        return Ok(totals);
     }
     Err(Error::new(Kind::Contract, "the rows read back from an object are not the rows that were written")
         .with("hop", "write")

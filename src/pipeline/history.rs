@@ -11,7 +11,7 @@ use crate::lake::{
     self, Cause, Chain, Commit, CommitOutcome, Lake, Maintained, Moment, Operation, Retention, Tag, Tagged,
     check_objects, object_path,
 };
-use crate::load::{self, QUARANTINE, RESTATEMENTS, publish};
+use crate::load::{self, DERIVED, QUARANTINE, publish};
 use crate::model::{Account, RunId};
 
 /// Which tables and accounts a command is about; `None`: all.
@@ -170,12 +170,12 @@ async fn follow_all(settings: &Settings, lake: &Lake) -> Result<Vec<Chain>> {
             let _behind = load::follow(&tools.context(), &newest, settings.run_id, (settings.clock)()).await;
         }
     }
-    // The first restatements make a table.
+    // The first lines of a derived table make it.
     Chain::all(lake).await
 }
 
 pub(super) fn is_dataset(chain: &Chain) -> bool {
-    chain.table != QUARANTINE && chain.table != RESTATEMENTS
+    chain.table != QUARANTINE && !DERIVED.contains(&chain.table.as_str())
 }
 
 /// Where to go back to.
@@ -208,8 +208,8 @@ pub struct RolledBack {
 pub async fn rollback(settings: &Settings, scope: &Scope, to: &RollbackTo) -> Result<Vec<RolledBack>> {
     let lake = settings.open_lake().await?;
     let mut chains = scope.chains(&lake).await?;
-    // What restatements tell stays true; they tell of this, too.
-    chains.retain(|chain| chain.table != RESTATEMENTS);
+    // What derived tables tell stays true; they tell of this, too.
+    chains.retain(|chain| !DERIVED.contains(&chain.table.as_str()));
     let targets = match to {
         RollbackTo::Tag(name) => {
             let tag = Tag::find(&lake, name).await?;
@@ -261,6 +261,7 @@ async fn rollback_one(settings: &Settings, lake: &Lake, chain: &Chain, to: u64) 
             window: None,
             request_id: None,
             blob: None,
+            hops: Vec::new(),
         };
         let (run_id, committed_at) = (settings.run_id, (settings.clock)());
         let manifest = current.back_to(&target, Commit { operation, run_id, committed_at });

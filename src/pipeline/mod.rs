@@ -203,7 +203,7 @@ async fn look_after(tools: &Tools<'_>, tables: &[&str]) -> Result<()> {
     for table in tables {
         let Some(newest) = Chain::new(table, &settings.account).newest(lake).await? else { continue };
         if let Err(error) = load::follow(&context, &newest, settings.run_id, (settings.clock)()).await {
-            let message = format!("restatements are behind: {error}");
+            let message = format!("restatements or control totals are behind: {error}");
             observer.tell(Level::Warn, table, Step::Commit, message);
         }
     }

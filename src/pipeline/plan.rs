@@ -12,7 +12,7 @@ use crate::decode;
 use crate::engine;
 use crate::error::Result;
 use crate::lake::{Chain, ExportState, Identity, Lake, Wish};
-use crate::load::{self, QUARANTINE, RESTATEMENTS, publish::Publish};
+use crate::load::{self, DERIVED, QUARANTINE, publish::Publish};
 use crate::model::{Account, DatasetName, Reason, RunId, Why, Window};
 use crate::schema::Dataset;
 use crate::source::filter::{Filter, Value};
@@ -54,7 +54,7 @@ impl Settings {
     /// The histories that a change of these datasets may write.
     #[must_use]
     pub fn chains(&self, tables: &[&str]) -> Vec<Chain> {
-        let tables = tables.iter().copied().chain([QUARANTINE, RESTATEMENTS]);
+        let tables = tables.iter().copied().chain([QUARANTINE]).chain(DERIVED);
         tables.map(|table| Chain::new(table, &self.account)).collect()
     }
 }

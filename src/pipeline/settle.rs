@@ -239,6 +239,7 @@ fn operation(source: &Source, receipt: &WindowReceipt) -> Operation {
         window: source.window,
         request_id: source.request_id.clone(),
         blob: receipt.blob_sha256.clone(),
+        hops: receipt.hops.clone(),
     }
 }
 
@@ -396,6 +397,7 @@ async fn commit_quarantine(
             window: source.window,
             request_id: source.request_id.clone(),
             blob: None,
+            hops: Vec::new(),
         },
         run_id: settings.run_id,
         now: (settings.clock)(),

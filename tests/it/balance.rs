@@ -55,3 +55,37 @@ fn damage_while_merging_is_seen() {
         assert_eq!(world.files("lake/payments"), before);
     }
 }
+
+/// Who audits a month asks one table what was counted on the way to it.
+#[test]
+fn what_was_counted_at_every_hop_is_a_table() {
+    let world = World::new();
+    world.pipeline("faults = [\"bad-cells\"]", "[load.guards]\nquarantined = { percent = 100, floor = 0 }");
+    assert_eq!(world.run(&["run", "pipeline.toml"]).code, 3);
+    let rows = "SELECT dataset, version, sum(CASE hop WHEN 'text' THEN rows WHEN 'quarantined' THEN -rows \
+                WHEN 'normalised' THEN -rows END), sum(CASE hop WHEN 'normalised' THEN rows WHEN 'overlap' THEN -rows \
+                WHEN 'staged' THEN -rows END), max(CASE hop WHEN 'text' THEN rows END) > 100, \
+                max(CASE hop WHEN 'quarantined' THEN rows END) > 0 FROM control_totals WHERE \"column\" IS NULL \
+                GROUP BY ALL ORDER BY 1, 2";
+    let balanced = world.sql("lake", rows);
+    assert_eq!(balanced.len(), 4, "one for each commit: {balanced:?}");
+    assert!(balanced.iter().all(|line| line.contains(",0,0,")), "{balanced:?}");
+    assert!(balanced.iter().any(|line| line.ends_with(",true,true")), "{balanced:?}");
+    // To the cent: what the text said, less what was refused and left to neighbours, is what was read back.
+    let cents = "SELECT dataset, version, \"column\", currency FROM control_totals WHERE \"column\" IS NOT NULL \
+                 AND hop IN ('text', 'quarantined', 'overlap', 'staged') GROUP BY ALL \
+                 HAVING sum(CASE hop WHEN 'text' THEN sum ELSE -sum END) <> 0";
+    assert_eq!(world.sql("lake", cents), Vec::<String>::new());
+    let columns = world.sql("lake", "SELECT DISTINCT \"column\" FROM control_totals WHERE hop = 'text'");
+    assert!(columns.iter().any(|column| column == "earning_amount"), "{columns:?}");
+    // The last line of the newest version is the table as it stands.
+    let now = "SELECT coalesce(transaction_currency, ''), sum(earning_amount) FROM transaction_history GROUP BY 1 ORDER BY 1";
+    let told = "SELECT coalesce(currency, ''), sum FROM control_totals WHERE dataset = 'transaction_history' AND hop = 'table' \
+                AND \"column\" = 'earning_amount' AND version = (SELECT max(version) FROM control_totals \
+                WHERE dataset = 'transaction_history') ORDER BY 1";
+    assert_eq!(world.sql("lake", now), world.sql("lake", told));
+    // A night that brings nothing new adds nothing.
+    let lines = world.sql("lake", "SELECT count(*) FROM control_totals");
+    assert_eq!(world.run(&["run", "pipeline.toml"]).code, 3);
+    assert_eq!(world.sql("lake", "SELECT count(*) FROM control_totals"), lines);
+}

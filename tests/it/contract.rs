@@ -171,7 +171,14 @@ fn chain() -> Chain {
 }
 
 fn operation(what: &str) -> Operation {
-    Operation { cause: Cause::File, what: what.to_owned(), window: None, request_id: None, blob: None }
+    Operation {
+        cause: Cause::File,
+        what: what.to_owned(),
+        window: None,
+        request_id: None,
+        blob: None,
+        hops: Vec::new(),
+    }
 }
 
 /// A commit without rows, by a run of its own.

@@ -17,7 +17,7 @@ pub type Seen = BTreeMap<String, (u64, u128)>;
 
 pub fn seen(lake: &Path) -> Seen {
     let mut seen = Seen::new();
-    for table in ["transaction_history", "payments", "restatements", "quarantine"] {
+    for table in ["transaction_history", "payments", "restatements", "control_totals", "quarantine"] {
         for (folder, file) in published(&lake.join(table)) {
             let known = seen.insert(format!("{table}/{folder}"), digest(&file));
             assert!(known.is_none(), "{table}/{folder} has two files");
@@ -98,9 +98,10 @@ pub fn committed(lake: &Path) -> Seen {
     seen
 }
 
-/// Only the tables of datasets: lines of `restatements` name their run and number.
+/// Only the tables of datasets: lines of derived tables name their run and number.
 fn data(seen: &Seen) -> Seen {
-    let kept = seen.iter().filter(|(folder, _)| !folder.starts_with("restatements/"));
+    let derived = ["restatements/", "control_totals/"];
+    let kept = seen.iter().filter(|(folder, _)| !derived.iter().any(|table| folder.starts_with(table)));
     kept.map(|(folder, found)| (folder.clone(), *found)).collect()
 }
 

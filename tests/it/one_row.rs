@@ -89,6 +89,7 @@ async fn one_row_from_bytes_to_sql() {
             window: Some(window),
             request_id: None,
             blob: None,
+            hops: Vec::new(),
         },
         run_id,
         now: extracted_at,

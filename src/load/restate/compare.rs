@@ -31,7 +31,7 @@ const BATCH: usize = 8192;
 ///
 /// # Errors
 /// [`Kind::Contract`] when they do not add up, [`Kind::Destination`] when objects cannot be read.
-pub(super) async fn compare(
+pub(in crate::load) async fn compare(
     context: &Context<'_>,
     old: Option<&Manifest>,
     new: &Manifest,

@@ -1,7 +1,6 @@
 //! Restatements: what changed between two versions of a table, row by row and to the cent.
 //!
-//! They are derived from the history: version N compared with version N - 1. So they cannot miss a commit, however the
-//! process that made it ended; whoever comes next goes on where the last one stopped.
+//! They are derived from the history: version N compared with version N - 1.
 //!
 //! ```text
 //! sum(rows)  of all lines of a version = rows of the table after it - rows before it
@@ -12,98 +11,5 @@ mod compare;
 mod lines;
 mod side;
 
+pub(in crate::load) use compare::compare;
 pub use lines::{RESTATEMENTS, restatements_spec};
-
-use jiff::Timestamp;
-
-use super::{Author, Change, Context, Coverage, Loaded, Stager, load};
-use crate::error::{Error, Kind, Result};
-use crate::lake::{Cause, Chain, Manifest, Operation};
-use crate::model::RunId;
-
-/// Brings the restatements of a table up to its newest version, and gives back how many lines that took, those of first
-/// loads not counted.
-///
-/// # Errors
-/// [`Kind::Contract`] when the lines do not add up to the difference of the versions, [`Kind::Destination`].
-pub async fn follow(context: &Context<'_>, newest: &Manifest, run_id: RunId, now: Timestamp) -> Result<u64> {
-    let mine = Chain::new(RESTATEMENTS, &newest.account);
-    loop {
-        let known = mine.newest(context.lake).await?;
-        let known = known.and_then(|manifest| manifest.follows.get(&newest.table).copied()).unwrap_or(0);
-        if newest.rewritten_in <= known {
-            return Ok(0);
-        }
-        // `None`: another process was first with some of the versions; what is left is derived again.
-        if let Some(lines) = follow_from(context, newest, known, run_id, now).await? {
-            return Ok(lines);
-        }
-    }
-}
-
-/// Derives the versions after `known`; `None` when the table follows others than those by now.
-async fn follow_from(
-    context: &Context<'_>,
-    newest: &Manifest,
-    known: u64,
-    run_id: RunId,
-    now: Timestamp,
-) -> Result<Option<u64>> {
-    let chain = newest.chain();
-    let spec = restatements_spec();
-    let spool = context.lake.spool_dir()?;
-    let author = Author { run_id, request_id: None };
-    let mut stager = Stager::new(&spec, context.options, &chain.account, &author, spool.path());
-    let mut lines = 0;
-    for (old, new) in rewrites(context, newest, known).await? {
-        lines += compare::compare(context, old.as_ref(), &new, &mut stager).await?;
-    }
-    let staged = stager.finish()?;
-    let change = Change {
-        spec: &spec,
-        account: &chain.account,
-        coverage: Coverage::Append { of: chain.table.clone(), after: known, version: newest.version },
-        extracted_at: Some(newest.committed_at),
-        staged: &staged,
-        absent: &[],
-        guards: None,
-        operation: Operation {
-            cause: Cause::Derived,
-            what: format!("{} up to version {}", chain.table, newest.version),
-            window: None,
-            request_id: None,
-            blob: None,
-        },
-        run_id,
-        now,
-    };
-    match load(context, &change).await? {
-        Loaded::Applied(applied) if applied.overtaken => Ok(None),
-        Loaded::Applied(_) => Ok(Some(lines)),
-        Loaded::Held(_) => Err(Error::new(Kind::Bug, "restatements were held by a guard")),
-    }
-}
-
-/// The versions after `known` that changed rows, oldest first, each with the one before it. Those that only confirmed
-/// rows, a night of them after the other, are not read.
-async fn rewrites(
-    context: &Context<'_>,
-    newest: &Manifest,
-    known: u64,
-) -> Result<Vec<(Option<Manifest>, Manifest)>> {
-    let chain = newest.chain();
-    let mut found = Vec::new();
-    let mut version = newest.rewritten_in;
-    while version > known {
-        let Some(new) = chain.read(context.lake, version).await? else { break };
-        let old = if version == 1 { None } else { chain.read(context.lake, version - 1).await? };
-        if old.is_none() && version > 1 {
-            // Retention keeps what is yet to be compared; what is gone all the same cannot be.
-            break;
-        }
-        version = old.as_ref().map_or(0, |old| old.rewritten_in);
-        found.push((old, new));
-    }
-    found.reverse();
-    Ok(found)
-}

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Place, Scope};
 use crate::cli::Setting;
 use crate::error::Result;
-use crate::load::RESTATEMENTS;
+use crate::load::DERIVED;
 use crate::output::{self, number};
 use crate::pipeline::{self, RollbackTo, RolledBack};
 
@@ -34,7 +34,7 @@ impl Rollback {
             output::say(&words(&done));
             for chain in scope.chains(&place.open().await?).await? {
                 let back = done.iter().any(|one| one.table == chain.table && one.account == chain.account);
-                if !back && chain.table != RESTATEMENTS {
+                if !back && !DERIVED.contains(&chain.table.as_str()) {
                     output::say(&format!("{chain}: left as it is, it was not there yet\n"));
                 }
             }
