@@ -1,7 +1,8 @@
 //! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
 //!
 //! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
-//! in [`_one_row`]. What can be made to go wrong is listed in [`_faults`].
+//! in [`_one_row`]. What can be made to go wrong is listed in [`_faults`], and what a probe of the real service tells in
+//! [`_probe`].
 
 pub mod cli;
 pub mod config;
@@ -32,6 +33,9 @@ pub mod _faults {}
 
 #[doc = include_str!("docs/one-row.md")]
 pub mod _one_row {}
+
+#[doc = include_str!("docs/probe.md")]
+pub mod _probe {}
 
 #[doc = include_str!("docs/sign-in.md")]
 pub mod _sign_in {}

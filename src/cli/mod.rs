@@ -4,6 +4,7 @@ mod commands;
 mod confirm;
 
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use confirm::confirm;
@@ -78,6 +79,25 @@ struct Setting {
     style: Style,
     environment: Environment,
     clock: fn() -> Timestamp,
+    if_stopped: IfStopped,
+}
+
+/// What to do after an interruption, where that is not simply the same command again.
+#[derive(Debug, Clone, Default)]
+struct IfStopped(Arc<Mutex<Option<String>>>);
+
+impl IfStopped {
+    fn set(&self, next_step: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(next_step);
+    }
+
+    fn next_step(&self) -> String {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        told.unwrap_or_else(|| {
+            "nothing is half committed; run the same command again and it goes on where this one stood"
+                .to_owned()
+        })
+    }
 }
 
 /// Parses the command line, runs the command and gives the exit code.
@@ -93,7 +113,7 @@ pub fn main() -> u8 {
     };
     let environment = Environment::of_process();
     let style = style(&cli.global, &environment);
-    let setting = Setting { style, environment, clock: Timestamp::now };
+    let setting = Setting { style, environment, clock: Timestamp::now, if_stopped: IfStopped::default() };
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli.command, setting))) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
@@ -114,6 +134,7 @@ fn dispatch(command: Command, setting: Setting) -> Result<u8> {
         .enable_all()
         .build()
         .map_err(|cause| Error::new(Kind::Bug, "the async runtime could not start").caused_by(cause))?;
+    let if_stopped = setting.if_stopped.clone();
     let done = runtime.block_on(async {
         // On a thread of its own: work that does not pause must not keep a signal waiting.
         let command = tokio::spawn(perform(command, setting));
@@ -122,7 +143,7 @@ fn dispatch(command: Command, setting: Setting) -> Result<u8> {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(cause) => Err(Error::new(Kind::Bug, "the command was stopped").caused_by(cause)),
             }),
-            stopped = interrupted() => Err(stopped),
+            kind = signal() => Err(Error::new(kind, "interrupted").hint(if_stopped.next_step())),
         }
     });
     // Threads that still decode or write are not waited for: nothing that they do is part of the table.
@@ -150,12 +171,6 @@ async fn perform(command: Command, setting: Setting) -> Result<u8> {
 }
 
 /// Ends when the user or the system asks the process to stop.
-async fn interrupted() -> Error {
-    let kind = signal().await;
-    Error::new(kind, "interrupted")
-        .hint("nothing is half committed; run the same command again and it goes on where this one stood")
-}
-
 #[cfg(unix)]
 async fn signal() -> Kind {
     use tokio::signal::unix::{SignalKind, signal};

@@ -9,6 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::archive::{self, Archive, read_error, zip_error};
 use super::limits::{Growth, Options};
 use super::sniff;
+use super::spelling::{self, Spelling};
 use super::text::{Input, TextFile};
 use crate::error::Result;
 
@@ -81,6 +82,22 @@ impl Decoder {
     /// `Contract` when the file is no delimited text, is damaged, or exceeds a limit; `Destination` when the disk
     /// cannot be read.
     pub fn next_file(&mut self) -> Result<Option<TextFile<'_>>> {
+        let options = self.options.clone();
+        let Some((name, input)) = self.next_input()? else { return Ok(None) };
+        TextFile::open(name, input, &options).map(Some)
+    }
+
+    /// How the next text file is written, instead of what stands in it. It is read to its end.
+    ///
+    /// # Errors
+    /// As [`Decoder::next_file`].
+    pub fn next_spelling(&mut self) -> Result<Option<Spelling>> {
+        let options = self.options.clone();
+        let Some((name, input)) = self.next_input()? else { return Ok(None) };
+        spelling::read(&name, input, &options).map(Some)
+    }
+
+    fn next_input(&mut self) -> Result<Option<(String, Input<'_>)>> {
         let mut name = self.name.clone();
         let mut growth =
             Growth { total_bytes: &mut self.expanded_bytes, file_bytes: 0, compressed_bytes: None };
@@ -107,7 +124,7 @@ impl Decoder {
                 Box::new(entry)
             }
         };
-        TextFile::open(name, Input { reader, growth, declared_bytes }, &self.options).map(Some)
+        Ok(Some((name, Input { reader, growth, declared_bytes })))
     }
 }
 

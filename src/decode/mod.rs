@@ -43,6 +43,7 @@ mod lines;
 mod money;
 mod record;
 mod sniff;
+mod spelling;
 mod text;
 
 #[cfg(test)]
@@ -52,4 +53,5 @@ pub use census::Census;
 pub use container::{Container, Decoder};
 pub use limits::Options;
 pub use money::census_of_record;
+pub use spelling::Spelling;
 pub use text::TextFile;

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{MoneyCell, RawBatch};
 
 /// How much of the beginning decides about format, delimiter and header: titles, header and some rows.
-const BEGINNING_BYTES: usize = 64 << 10;
+pub(super) const BEGINNING_BYTES: usize = 64 << 10;
 
 /// Text read at once. Small enough to stay in the cache between the census and the reader.
 const READ_BYTES: usize = 256 << 10;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::ProbeReport;
+
 /// How one check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +46,9 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checkup {
     pub checks: Vec<Check>,
+    /// Of `check --probe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeReport>,
     /// By the worst of them.
     pub exit_code: u8,
 }

@@ -8,6 +8,7 @@ mod ids;
 mod month;
 mod mutation;
 mod normalised;
+mod probe;
 mod raw;
 mod receipt;
 mod requests;
@@ -25,6 +26,7 @@ pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
 pub use month::{Month, Window};
 pub use mutation::Mutation;
 pub use normalised::Normalised;
+pub use probe::{Finding, PROBE_FORMAT, ProbeReport, magnitude};
 pub use raw::RawBatch;
 pub use receipt::{
     Difference, Hop, Outcome, RECEIPT_FORMAT, Receipt, StorageOps, TableReceipt, WindowReceipt,

@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Plan;
+use super::probe::{self, Probe, Probed};
 use crate::decode::Decoder;
 use crate::error::{EXIT_WARNED, Error, Kind, Result, SEVERITY};
 use crate::lake::{Chain, Lake, Manifest, Tried, raw_path};
-use crate::model::{Check, Checkup, Verdict};
+use crate::model::{Check, Checkup, ProbeReport, Verdict};
 use crate::schema::Dataset;
 use crate::source::auth::SignedIn;
 use crate::source::{Client, Looked, Options};
@@ -21,16 +22,23 @@ const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(2);
 /// One file of an export has up to 1 GB (Microsoft's limit), and stands beside what becomes of it.
 const ENOUGH_FREE_BYTES: u64 = 2_000_000_000;
 
+/// The name of the check that asks for an export.
+const PROBE: &str = "probe";
+
 /// How many names a line lists before it only counts.
 const MAX_NAMES: usize = 8;
 
 /// Checks everything that a run of the pipeline needs. A plan that could not be made is the first thing that is wrong.
-pub async fn check(file: &str, planned: Result<Plan>) -> Checkup {
+///
+/// With a probe one small export is asked for as well, once the service has passed its checks.
+pub async fn check(file: &str, planned: Result<Plan>, probe: Option<&Probe<'_>>) -> Checkup {
     let mut checks = Vec::new();
+    let mut report = None;
     match planned.and_then(|plan| Ok((client(&plan)?, plan))) {
         Err(error) => {
             checks.push(failed("pipeline file", &error));
             let rest = ["sign-in", "API", "blob hosts", "lake", "schema", "clock"];
+            let rest = rest.into_iter().chain(probe.map(|_| PROBE));
             checks.extend(rest.map(|name| skipped(name, "needs a pipeline file that can be read")));
         }
         Ok((client, plan)) => {
@@ -38,10 +46,15 @@ pub async fn check(file: &str, planned: Result<Plan>) -> Checkup {
             let seen = format!("{file}: account {}, {datasets}", plan.settings.account);
             checks.push(ok("pipeline file", seen));
             all(&plan, &client, &mut checks).await;
+            if let Some(probe) = probe {
+                let (check, found) = try_export(&plan, probe, &checks).await;
+                checks.push(check);
+                report = found;
+            }
         }
     }
     let exit_code = exit_code(&checks);
-    Checkup { checks, exit_code }
+    Checkup { checks, probe: report, exit_code }
 }
 
 /// A client for a person who waits.
@@ -79,6 +92,34 @@ async fn all(plan: &Plan, client: &Client, checks: &mut Vec<Check>) {
         Some((Ok(_), _)) => skipped("clock", "the API does not tell the time"),
         _ => skipped("clock", "needs the API"),
     });
+}
+
+/// Makes the probe if what it needs is there: the lake is not.
+async fn try_export(plan: &Plan, probe: &Probe<'_>, checks: &[Check]) -> (Check, Option<ProbeReport>) {
+    let needed = ["sign-in", "API", "blob hosts"];
+    if checks.iter().any(|check| needed.contains(&check.check) && check.verdict == Verdict::Failed) {
+        return (skipped(PROBE, "needs the sign-in, the API and the blob hosts"), None);
+    }
+    let Probed { report, warnings, failure } = match probe::probe(plan, probe).await {
+        Ok(probed) => probed,
+        Err(error) => return (failed(PROBE, &error), None),
+    };
+    let written = format!("the report is in {}", probe.options.report.display());
+    let check = match failure {
+        Some((error, go_on)) => {
+            let told = failed(PROBE, &error);
+            let hint = told.hint.iter().chain(&warnings).chain([&go_on]).map(String::as_str);
+            Check { hint: Some(hint.collect::<Vec<_>>().join("; ")), ..told }
+        }
+        None => {
+            let seen = format!("an export of {} was asked for and read; {written}", report.dataset);
+            match warnings.is_empty() {
+                true => ok(PROBE, seen),
+                false => warning(PROBE, seen, warnings.join("; ")),
+            }
+        }
+    };
+    (check, Some(report))
 }
 
 fn sign_in(signed_in: &Result<SignedIn>) -> Check {

@@ -96,7 +96,7 @@ fn find<'a>(json: &'a Value, asked: Option<&RequestId>) -> Option<&'a Map<String
 }
 
 /// Every object that has an id or a status, outermost first.
-fn collect<'a>(json: &'a Value, into: &mut Vec<&'a Map<String, Value>>) {
+pub(super) fn collect<'a>(json: &'a Value, into: &mut Vec<&'a Map<String, Value>>) {
     match json {
         Value::Array(items) => items.iter().for_each(|item| collect(item, into)),
         Value::Object(fields) => {
@@ -126,7 +126,7 @@ fn export(fields: &Map<String, Value>, request_id: RequestId, unsaid: Status) ->
     Ok(Export { status, blob, requested_at: text("requestDateTime").and_then(instant), request_id })
 }
 
-fn request_id(fields: &Map<String, Value>) -> Option<String> {
+pub(super) fn request_id(fields: &Map<String, Value>) -> Option<String> {
     match field(fields, "requestId")? {
         Value::String(id) if !id.trim().is_empty() => Some(id.trim().to_owned()),
         Value::Number(id) => Some(id.to_string()),
@@ -135,7 +135,7 @@ fn request_id(fields: &Map<String, Value>) -> Option<String> {
 }
 
 /// A field, whatever its casing.
-fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(super) fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     fields
         .get(name)
         .or_else(|| fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
@@ -147,7 +147,7 @@ fn instant(text: &str) -> Option<Timestamp> {
     zoned.or_else(|| TimeZone::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok())
 }
 
-fn last_segment(location: &str) -> Option<String> {
+pub(super) fn last_segment(location: &str) -> Option<String> {
     let path = location.split(['?', '#']).next()?.trim_end_matches('/');
     // `payments('93c2...')` is how OData writes a key.
     let last = path.rsplit('/').next()?;

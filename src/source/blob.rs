@@ -73,6 +73,23 @@ pub(super) async fn download(
     }
 }
 
+/// Asks for the first byte, once, and leaves the answer to the witness.
+pub(super) async fn try_range(wire: &Wire, location: &BlobLocation) -> Result<()> {
+    host::check_blob(&wire.options, location.url())?;
+    let request = wire.request(Method::GET, location.url().clone()).header(header::RANGE, "bytes=0-0");
+    match wire.send(request).await {
+        Ok(response) => {
+            if let Some(witness) = &wire.witness {
+                witness.blob(&response, true);
+            }
+            // A server that knows no ranges sends the whole: the connection is closed instead.
+            Ok(())
+        }
+        Err(Failure::Final(error)) => Err(error),
+        Err(Failure::Passing(passing)) => Err(wire.tries(location.url()).give_up(passing)),
+    }
+}
+
 /// One download under way.
 struct Transfer<'a> {
     wire: &'a Wire,
@@ -126,6 +143,9 @@ impl Transfer<'_> {
             None => self.part.restart(Whole::default()).await?,
         }
         let response = self.wire.send(request).await?;
+        if let Some(witness) = &self.wire.witness {
+            witness.blob(&response, self.part.bytes() > 0);
+        }
         match response.status() {
             StatusCode::OK => self.part.restart(Whole::of(&response)).await?,
             StatusCode::PARTIAL_CONTENT if self.part.goes_on(&response) => {}

@@ -107,6 +107,9 @@ impl Client {
         let date = header_text(&response, header::DATE).and_then(|date| rfc2822::parse(date.trim()).ok());
         let date = date.map(|date| date.timestamp());
         let body = read_body(response).await?;
+        if let Some(witness) = &self.wire.witness {
+            witness.answer(status, after.is_some(), location.as_deref(), body.as_deref().unwrap_or_default());
+        }
         let refused = !status.is_success();
         let words = body.as_ref().filter(|_| refused).and_then(|body| self.quoter(token).quote_body(body));
         if is_passing(status) {

@@ -12,6 +12,7 @@ use super::blob::{self, Download};
 use super::call::{Call, Called};
 use super::export::{Asked, BlobLocation, Deleted, Export, ExportRequest};
 use super::http::{Wire, below, percent_encoded};
+use super::witness::{Seen, Witness};
 use super::{Auth, Options, answer};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Observer, Step};
@@ -52,6 +53,18 @@ impl Client {
     pub fn observed_by(mut self, observer: Observer) -> Self {
         self.wire.observer = observer;
         self
+    }
+
+    /// Remembers what answers look like, for [`Client::seen`].
+    #[must_use]
+    pub fn witnessed(mut self) -> Self {
+        self.wire.witness = Some(Witness::default());
+        self
+    }
+
+    /// What answers looked like since the last call of this; nothing unless [`Client::witnessed`].
+    pub fn seen(&self) -> Seen {
+        self.wire.witness.as_ref().map(Witness::take).unwrap_or_default()
     }
 
     /// Fetches a token, so that a wrong sign-in fails before anything else is done, and tells the observer what of it
@@ -170,6 +183,15 @@ impl Client {
         scope: &str,
     ) -> Result<Download> {
         blob::download(&self.wire, location, into, observer, scope).await
+    }
+
+    /// Asks the blob host for the first byte of an export alone, and does not read the answer: what it looks like is in
+    /// [`Client::seen`].
+    ///
+    /// # Errors
+    /// `Contract` when the host is not allowed, `Source` when it does not answer.
+    pub async fn try_range(&self, location: &BlobLocation) -> Result<()> {
+        blob::try_range(&self.wire, location).await
     }
 
     fn address(&self, path: &str, id: Option<&RequestId>) -> Result<Url> {

@@ -16,6 +16,7 @@
 
 use std::fmt;
 
+use jiff::civil::Date;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 /// A condition. Field names are written as they are: they come from our own lists, not from a user.
@@ -39,6 +40,8 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Written in UTC, to the millisecond: rounded down for `ge` and up for `le`, so that no instant is lost.
     Time(Timestamp),
+    /// A bare day, as some of the documents write it; what `le` means then is not documented.
+    Day(Date),
     /// Digits as they are, never through a float: `1000.50`.
     Number(&'a str),
 }
@@ -79,6 +82,7 @@ impl Filter {
                 // Fails only within a millisecond of the year 9999's end.
                 at.round(round).unwrap_or(at).to_string()
             }
+            Value::Day(day) => day.to_string(),
             Value::Number(digits) => digits.to_owned(),
         };
         Filter { text: format!("{field} {operator} {value}"), joined: Joined::Single }

@@ -8,6 +8,7 @@ use reqwest::{Response, header, redirect};
 use url::Url;
 
 use super::retry::{Failure, Passing, Tries};
+use super::witness::Witness;
 use super::{Options, host};
 use crate::error::{Error, Kind, Result};
 use crate::event::Observer;
@@ -21,6 +22,8 @@ pub(super) struct Wire {
     http: reqwest::Client,
     pub(super) options: Options,
     pub(super) observer: Observer,
+    /// Only for a probe.
+    pub(super) witness: Option<Witness>,
     // Whether any server has answered yet: until then a dead host is more likely a wrong name than an outage.
     answered: AtomicBool,
 }
@@ -48,7 +51,7 @@ impl Wire {
                 .caused_by(cause.without_url())
                 .hint("Install the system's CA certificates again (package ca-certificates), or name a file in SSL_CERT_FILE.")
         })?;
-        Ok(Wire { http, options, observer, answered: AtomicBool::new(false) })
+        Ok(Wire { http, options, observer, witness: None, answered: AtomicBool::new(false) })
     }
 
     /// A request that carries nothing but what the caller adds.

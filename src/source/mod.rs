@@ -37,6 +37,7 @@
 //! | `filter` | the text of `$filter` |
 //! | `retry`, `poll` | when to try again, when to look again |
 //! | `host`, `quote` | who may be spoken to, and what of their words may be printed |
+//! | `witness`, `signature` | what answers and addresses look like, apart from what they say: for `check --probe` |
 
 mod answer;
 pub mod auth;
@@ -53,8 +54,10 @@ mod poll;
 mod quote;
 mod refusal;
 mod retry;
+mod signature;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use auth::{Auth, Way};
 pub use blob::{Download, Downloaded};
@@ -62,3 +65,5 @@ pub use client::{Client, Looked};
 pub use export::{Asked, BlobLocation, Deleted, Export, ExportRequest, FileFormat, Status};
 pub use options::{Options, Poll};
 pub use poll::next_poll;
+pub use signature::Signature;
+pub use witness::{Seen, SeenAnswer, SeenBlob};

@@ -183,6 +183,8 @@ class Service:
             raise problem(400, "invalidRequest", f"unknown parameters {sorted(unknown)} or file format")
         text = wanted.get("$filter", [""])[0]
         window_of(text)
+        if not self.style.bare_days and re.search(r"\d-\d\d-\d\d(?!T)", text):
+            raise problem(400, "invalidRequest", "A date must have a time")
         with self.lock:
             if self.style.idempotent and repeat and repeat in self.repeats:
                 return self.repeats[repeat]

@@ -43,6 +43,8 @@ class Style:
     json_bom: bool = False
     # A create that repeats an ms-requestid gets the export of the first one.
     idempotent: bool = False
+    # Whether a filter may have a day without a time.
+    bare_days: bool = True
     # "empty", "json", "204" or "500".
     delete: str = "empty"
 
@@ -139,6 +141,7 @@ STYLES = {
     "failed-always": {"failed": "always"},
     "forgotten-waiting": {"forgotten": "waiting"},
     "forgotten-finished": {"forgotten": "finished"},
+    "times-only": {"bare_days": False},
     "delete-json": {"delete": "json"},
     "delete-204": {"delete": "204"},
     "delete-500": {"delete": "500"},

@@ -224,6 +224,68 @@ impl Case {
 /// Instead of a number that is added to the windows: nothing at all.
 const NONE: usize = usize::MAX;
 
+/// A probe tells the style, leaves nothing behind, and repeats nothing that it was given.
+#[test]
+fn a_probe_tells_the_style() {
+    for (styles, posts, words) in [
+        (
+            "bare-array,names-pascal,gzip,lf,quote-all,no-ranges,times-only,idempotent",
+            3,
+            &[
+                "a bare list",
+                "names in another case",
+                "refused; taken as times",
+                "yes: the repeated request",
+                "\"gzip\"",
+                "line ends: LF",
+                "quoted cells: all",
+                "the whole: ranges are not known",
+            ][..],
+        ),
+        (
+            "zip-months,listed,accounting,unknown-column,no-md5,delete-json",
+            2,
+            &[
+                "no: the repeated request",
+                "\"zip\"",
+                "alphabetical: the first 104",
+                "(9.9)",
+                "Content-MD5 not offered",
+                "file name ends with: zip",
+            ],
+        ),
+        (
+            "location-only,thousands,cr,no-bom,status-unknown,dates,sas-expired-first",
+            2,
+            &[
+                "id in Location alone",
+                "9,9.9",
+                "line ends: CR (",
+                "byte order mark: no",
+                "In Progress after",
+                "another status after",
+                "another address at each look: yes",
+            ],
+        ),
+    ] {
+        let world = World::new();
+        let imitation = Imitation::serve(&world, &[], styles);
+        imitation.pipeline(&world, PASSWORD, 0);
+        let done = world.run(&["check", "imitation.toml", "--probe", "--verbose"]);
+        assert!(matches!(done.code, 0 | 3), "{styles}\n{}\n{}", done.stdout, done.stderr);
+        let report = std::fs::read_to_string(world.path("payoutlake-probe.json")).unwrap();
+        for word in words {
+            assert!(report.contains(word), "{styles}: {word}\n{report}");
+        }
+        for secret in imitation.secrets() {
+            let told = [&report, &done.stdout, &done.stderr].iter().any(|text| text.contains(&secret));
+            assert!(!told, "{styles}: a secret was told");
+        }
+        assert_eq!(count(&imitation.requests(), "create"), posts, "{styles}");
+        imitation.all_were_fetched();
+    }
+}
+
 /// A window that waits does not hold back the others.
 #[test]
 fn a_slow_export_holds_nobody_back() {

@@ -22,6 +22,7 @@
 //! | `secrets` | every command, at its most talkative, tells no secret, on good ways and bad ones |
 //! | `init` | from nothing to a pipeline file that works, with and without somebody to ask |
 //! | `check` | what a run needs: sound, and wrong in one thing at a time |
+//! | `probe` | what a probe tells of a service, that it tells nothing else, and that it loses no export |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
@@ -52,6 +53,7 @@ mod one_row;
 mod operations;
 mod oracle;
 mod patience;
+mod probe;
 mod readers;
 mod requests;
 mod restatements;

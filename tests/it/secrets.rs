@@ -47,7 +47,7 @@ const COMMANDS: [(&str, &[&str]); 23] = [
         "init",
         &["init --api SERVICEv1.0/ --authority SERVICE --tenant TENANT --client-id CLIENT --force new.toml"],
     ),
-    ("check", &["check p.toml", "check d.toml"]),
+    ("check", &["check p.toml", "check d.toml", "check p.toml --probe"]),
     ("plan", &["plan p.toml", "plan d.toml"]),
     ("run", &["run p.toml", "run d.toml", "run p.toml --no-wait"]),
     ("backfill", &["backfill p.toml --from 2026-10 --to 2026-11"]),
@@ -171,7 +171,8 @@ fn clean(what: &str, text: &str, more: &[String]) {
 fn clean_files(world: &World, what: &str, more: &[String]) {
     let lake = world.files("lake").into_iter().map(|(name, bytes)| (format!("lake/{name}"), bytes));
     let state = world.files(".local").into_iter().filter(|(name, _)| !name.contains("/sign-in/"));
-    for (name, bytes) in lake.chain(state) {
+    let probe = world.files("").into_iter().filter(|(name, _)| name.starts_with("payoutlake-probe"));
+    for (name, bytes) in lake.chain(state).chain(probe) {
         clean(&format!("{what}: {name}"), &String::from_utf8_lossy(&bytes), more);
     }
 }
