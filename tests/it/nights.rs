@@ -18,7 +18,7 @@ use payoutlake::config::{self, Environment, RunFlags, SandboxPlan};
 use payoutlake::engine::{self, Engine};
 use payoutlake::event::Observer;
 use payoutlake::lake::{Chain, Lake, Moment, raw_path};
-use payoutlake::model::{Account, Currency, Month, Outcome, Receipt, TableSpec, Window};
+use payoutlake::model::{Currency, Month, Outcome, Receipt, TableSpec, Window};
 use payoutlake::pipeline::{self, Ask, Covers, Ingest, Known, Plan};
 use payoutlake::query::Query;
 use payoutlake::sandbox::{self, Running, Sums, TableTruth, Truth};
