@@ -129,10 +129,10 @@ impl Client {
         let near = expiries.iter().filter(|expiry| expiry.near);
         let mut told: Vec<String> =
             near.map(|expiry| format!("{expiry}: {}", expiry.advice(&auth.login))).collect();
+        let by_password = matches!(auth.way, Way::UsernamePassword { .. });
         // The sandbox on this machine is not Microsoft.
-        let legacy = matches!(auth.way, Way::UsernamePassword { .. })
-            && !host::is_loopback(&self.wire.options.authority);
-        if legacy {
+        let sandbox = by_password && host::is_loopback(&self.wire.options.authority);
+        if by_password && !sandbox {
             told.push(format!("{}: set kind = \"device-code\" and run {}", password::LEGACY, auth.login));
         }
         if let Some(audience) = claims.audience().filter(|audience| !self.is_for(audience)) {
@@ -142,7 +142,10 @@ impl Client {
             ));
         }
         let methods = claims.methods();
-        if !methods.is_empty() && !methods.iter().any(|method| method == "mfa" || method == "ngcmfa") {
+        if !sandbox
+            && !methods.is_empty()
+            && !methods.iter().any(|method| method == "mfa" || method == "ngcmfa")
+        {
             told.push(format!(
                 "the user signed in without multi-factor authentication, which Microsoft enforces for Partner Center \
                  from 1 April 2026: have it required for the user, then {}",
