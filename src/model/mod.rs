@@ -3,6 +3,7 @@
 mod check;
 mod due;
 mod expiry;
+mod explained;
 mod fault;
 mod ids;
 mod month;
@@ -21,6 +22,7 @@ pub use due::{
     Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
 };
 pub use expiry::{Expiring, Expiry};
+pub use explained::{Explained, ExplainedCell, Proof};
 pub use fault::{Fault, FaultCode, QuarantinedRow};
 pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
 pub use month::{Month, Window};
@@ -37,4 +39,4 @@ pub use status::{
     Uncovered,
 };
 pub use table::{Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TableSpec};
-pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money};
+pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money, shorten_decimal};

@@ -94,6 +94,17 @@ impl Totals {
     }
 }
 
+/// `12.3400000000` as `12.34`: needless zeros after the second fraction digit say nothing.
+#[must_use]
+pub fn shorten_decimal(mut text: String) -> String {
+    if let Some(point) = text.find('.') {
+        while text.len() > point + 3 && text.ends_with('0') {
+            text.pop();
+        }
+    }
+    text
+}
+
 /// The plain decimal text of an amount in units of 10^-[`MONEY_SCALE`], with at least two and no
 /// needless fraction digits: `-1234.50`, `0.00`, `0.125`.
 #[must_use]

@@ -66,7 +66,7 @@ pub(super) fn type_rows(
 }
 
 #[inline]
-fn is_blank(cell: &[u8]) -> bool {
+pub(super) fn is_blank(cell: &[u8]) -> bool {
     match cell.first() {
         None => true,
         Some(first) => first.is_ascii_whitespace() && cell.trim_ascii().is_empty(),

@@ -22,11 +22,13 @@ mod dates;
 mod decimal;
 mod lineage;
 mod refuse;
+mod rules;
 mod typed_totals;
 
 pub use dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 pub use decimal::parse_decimal;
 pub use lineage::Origin;
+pub use rules::rule;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;

@@ -4,6 +4,7 @@
 
 mod check;
 mod events;
+mod explained;
 mod failure;
 mod init;
 pub mod number;
@@ -18,6 +19,7 @@ mod table;
 
 pub use check::print_checkup;
 pub use events::Progress;
+pub use explained::print_explained;
 pub use failure::print_error;
 pub use init::{Initialised, print_initialised, say_sight};
 pub use preview::print_preview;

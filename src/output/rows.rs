@@ -7,6 +7,7 @@ use futures::{Stream, TryStreamExt};
 
 use super::print;
 use crate::error::{Error, Kind, Result};
+use crate::model::shorten_decimal;
 
 /// How rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -164,7 +165,7 @@ impl<'a> Column<'a> {
             DataType::Decimal32(..)
             | DataType::Decimal64(..)
             | DataType::Decimal128(..)
-            | DataType::Decimal256(..) => shorten(text),
+            | DataType::Decimal256(..) => shorten_decimal(text),
             _ => text,
         }
     }
@@ -187,16 +188,6 @@ impl<'a> Column<'a> {
 
 fn is_number(data_type: &DataType) -> bool {
     data_type.is_numeric()
-}
-
-/// `12.3400000000` as `12.34`: needless zeros after the second fraction digit say nothing.
-fn shorten(mut text: String) -> String {
-    if let Some(point) = text.find('.') {
-        while text.len() > point + 3 && text.ends_with('0') {
-            text.pop();
-        }
-    }
-    text
 }
 
 fn csv_line(cells: impl Iterator<Item = String>) -> String {

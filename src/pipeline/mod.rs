@@ -9,6 +9,7 @@
 
 mod balance;
 mod check;
+mod explain;
 mod fetch;
 mod held;
 mod history;
@@ -26,6 +27,7 @@ mod status;
 mod windows;
 
 pub use check::check;
+pub use explain::{Wanted as Explain, explain};
 pub use held::{Decision, decide, list_held};
 pub use history::{
     LiveFile, RollbackTo, RolledBack, Scope, Snapshot, follow, live_files, maintain, rollback, snapshots, tag,

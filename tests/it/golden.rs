@@ -14,8 +14,8 @@ fn help() {
     let world = World::new();
     assert_snapshot!("help", world.ok(&["--help"]).stdout);
     for command in [
-        "init", "run", "check", "plan", "backfill", "ingest", "sql", "status", "changes", "lake", "auth",
-        "sandbox",
+        "init", "run", "check", "plan", "backfill", "ingest", "sql", "explain", "status", "changes", "lake",
+        "auth", "sandbox",
     ] {
         assert_snapshot!(format!("help-{command}"), world.ok(&[command, "--help"]).stdout);
     }

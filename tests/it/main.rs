@@ -23,6 +23,7 @@
 //! | `init` | from nothing to a pipeline file that works, with and without somebody to ask |
 //! | `check` | what a run needs: sound, and wrong in one thing at a time |
 //! | `probe` | what a probe tells of a service, that it tells nothing else, and that it loses no export |
+//! | `explain` | a row of the lake and the bytes that it was made of |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
@@ -41,6 +42,7 @@ mod concurrency;
 mod contract;
 mod crash;
 mod e2e;
+mod explain;
 mod faults;
 mod files;
 mod golden;

@@ -4,6 +4,7 @@ pub(super) mod auth;
 pub(super) mod backfill;
 pub(super) mod changes;
 pub(super) mod check;
+pub(super) mod explain;
 pub(super) mod ingest;
 pub(super) mod init;
 pub(super) mod lake;
