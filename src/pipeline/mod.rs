@@ -9,6 +9,7 @@
 
 mod balance;
 mod check;
+mod detect;
 mod fetch;
 mod held;
 mod history;
@@ -25,6 +26,7 @@ mod status;
 mod windows;
 
 pub use check::check;
+pub use detect::{Detected, detect};
 pub use held::{Decision, decide, list_held};
 pub use history::{
     LiveFile, RollbackTo, RolledBack, Scope, Snapshot, follow, live_files, maintain, rollback, snapshots, tag,
