@@ -1,7 +1,7 @@
 //! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
 //!
 //! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
-//! in [`_one_row`]. What can be made to go wrong is listed in [`_faults`].
+//! in [`_one_row`]. The columns of every era are in [`_schemas`]. What can be made to go wrong is listed in [`_faults`].
 
 pub mod cli;
 pub mod config;
@@ -32,6 +32,9 @@ pub mod _faults {}
 
 #[doc = include_str!("docs/one-row.md")]
 pub mod _one_row {}
+
+#[doc = include_str!("docs/schemas.md")]
+pub mod _schemas {}
 
 #[doc = include_str!("docs/sign-in.md")]
 pub mod _sign_in {}

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::print;
 use super::schema::{headers, type_words};
+use super::{Style, print, print_json};
 use crate::model::Currency;
 use crate::schema::{Column, Dataset, LogicalType, Version};
 
@@ -18,13 +18,21 @@ pub enum SchemaFormat {
     Markdown,
 }
 
-pub fn print_schema(format: SchemaFormat, dataset: &Dataset, version: &Version) {
-    match format {
-        SchemaFormat::JsonSchema => {
-            let text = serde_json::to_string_pretty(&json_schema(dataset, version)).unwrap_or_default();
-            print(&format!("{text}\n"));
-        }
-        SchemaFormat::Markdown => print(&markdown(dataset, version)),
+/// Prints the document; with `--json` one line that holds it.
+pub fn print_schema(style: Style, format: SchemaFormat, dataset: &Dataset, version: &Version) {
+    let document = match format {
+        SchemaFormat::JsonSchema => json_schema(dataset, version),
+        SchemaFormat::Markdown => Value::String(markdown(dataset, version)),
+    };
+    if style.json {
+        let line = json!({ "dataset": dataset.name, "version": version.number, "document": document });
+        print_json("payoutlake.schema.export.v1", &line);
+        return;
+    }
+    match document {
+        Value::String(text) => print(&text),
+        // A document of maps and texts can be written.
+        document => print(&format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default())),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::model::Currency;
+
 use super::dataset::{Column, Dataset, Version};
 use super::header::comparable_name;
 
@@ -46,35 +48,57 @@ impl Dataset {
     /// for older files are no difference.
     #[must_use]
     pub fn diff(&self, from: &Version, to: &Version) -> Vec<Difference> {
-        let (mut found, mut renamed_to) = (Vec::new(), Vec::new());
+        let (mut found, mut renamed) = (Vec::new(), Vec::new());
         for old in from.live() {
             if let Some(new) = live(to, &old.name) {
-                found.extend(same_column(old, new));
+                found.extend(self.same_column(old, new, from, to));
                 continue;
             }
-            let new: Vec<&Column> = to.live().filter(|new| self.is_rename(old, new, from)).collect();
+            let new: Vec<&Column> = to.live().filter(|new| self.is_rename(old, new, from, to)).collect();
             let change = if new.is_empty() { Change::Retired } else { Change::Renamed };
             let headers: Vec<&str> = new.iter().map(|column| column.published.as_str()).collect();
             let after = (!headers.is_empty()).then(|| headers.join(", "));
             found.push(difference(change, old, Some(old.published.clone()), after));
-            renamed_to.extend(new.into_iter().map(|column| column.name.as_str()));
+            renamed.extend(new.into_iter().map(|column| column.name.as_str()));
         }
-        let added = to
-            .live()
-            .filter(|new| live(from, &new.name).is_none() && !renamed_to.contains(&new.name.as_str()));
+        let is_new = |new: &&Column| live(from, &new.name).is_none() && !renamed.contains(&new.name.as_str());
+        let added = to.live().filter(is_new);
         found.extend(added.map(|new| difference(Change::Additive, new, None, Some(new.published.clone()))));
         found.sort_by_key(|difference| difference.change);
         found
     }
 
-    /// Whether a column of `to` that is not in `from` is the old one under another name: the table fills one of the two
-    /// from the header of the other.
-    fn is_rename(&self, old: &Column, new: &Column, from: &Version) -> bool {
+    /// Whether the new column is the old one under another name: each is in one version alone, and the table fills one of
+    /// the two from the header of the other.
+    fn is_rename(&self, old: &Column, new: &Column, from: &Version, to: &Version) -> bool {
         let newest = self.newest();
         let fills = |into: &Column, header: &Column| {
             newest.column(&into.name).is_some_and(|column| column.takes_over(header))
         };
-        live(from, &new.name).is_none() && (fills(new, old) || fills(old, new))
+        live(to, &old.name).is_none()
+            && live(from, &new.name).is_none()
+            && (fills(new, old) || fills(old, new))
+    }
+
+    fn same_column(&self, old: &Column, new: &Column, from: &Version, to: &Version) -> Vec<Difference> {
+        let mut found = Vec::new();
+        if comparable_name(&old.published) != comparable_name(&new.published) {
+            let (before, after) = (Some(old.published.clone()), Some(new.published.clone()));
+            found.push(difference(Change::Renamed, old, before, after));
+        }
+        let same_currency = match (&old.currency, &new.currency) {
+            // The column of the currency may have been renamed: that is a difference of its own.
+            (Some(Currency::Column(old)), Some(Currency::Column(new))) if old != new => {
+                let (old, new) = (live(from, old), live(to, new));
+                old.zip(new).is_some_and(|(old, new)| self.is_rename(old, new, from, to))
+            }
+            (old, new) => old == new,
+        };
+        let contract = |column: &Column| (column.logical, column.arrow.clone(), column.required);
+        if !same_currency || contract(old) != contract(new) {
+            found.push(difference(Change::Breaking, old, Some(words(old)), Some(words(new))));
+        }
+        found
     }
 }
 
@@ -82,21 +106,8 @@ fn live<'a>(version: &'a Version, name: &str) -> Option<&'a Column> {
     version.column(name).filter(|column| column.retired.is_none())
 }
 
-fn same_column(old: &Column, new: &Column) -> Vec<Difference> {
-    let mut found = Vec::new();
-    if comparable_name(&old.published) != comparable_name(&new.published) {
-        let (before, after) = (Some(old.published.clone()), Some(new.published.clone()));
-        found.push(difference(Change::Renamed, old, before, after));
-    }
-    let (before, after) = (contract(old), contract(new));
-    if before != after {
-        found.push(difference(Change::Breaking, old, Some(before), Some(after)));
-    }
-    found
-}
-
-/// What a reader of the column relies on, in words.
-fn contract(column: &Column) -> String {
+/// What a reader of the column relies on.
+fn words(column: &Column) -> String {
     let currency = column.currency.as_ref().map(|currency| format!(" in {}", currency.to_text()));
     let required = if column.required { ", never blank" } else { "" };
     format!("{} ({}){}{required}", column.logical.as_str(), column.arrow, currency.unwrap_or_default())
@@ -104,4 +115,36 @@ fn contract(column: &Column) -> String {
 
 fn difference(change: Change, column: &Column, before: Option<String>, after: Option<String>) -> Difference {
     Difference { change, column: column.name.clone(), before, after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Registry;
+    use super::*;
+
+    #[test]
+    fn a_column_that_must_be_filled_now_is_breaking() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("own")).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join("own").join(name), text).unwrap();
+        write("dataset.toml", "name = 'own'\ntitle = ''\ndriving_date = 'at'\npartition = 'month'\n");
+        let head = |version| {
+            format!(
+                "version = {version}\nera = ''\nfirst_seen = ''\nsource = ''\nconfidence = ''\n\
+                 [types.string]\narrow = 'utf8'\nwhy = ''\n[types.date]\narrow = 'date32'\nwhy = ''\n\
+                 [[column]]\nname = 'at'\npublished = 'at'\ntype = 'date'\nmeaning = ''\n"
+            )
+        };
+        let name = "[[column]]\nname = 'name'\npublished = 'name'\ntype = 'string'\nmeaning = ''\n";
+        write("v1.toml", &(head(1) + name));
+        write("v2.toml", &(head(2) + name + "required = true\n"));
+        let registry = Registry::built_in().unwrap().with_folder(folder.path()).unwrap();
+        let own = registry.dataset("own").unwrap();
+        let found = own.diff(&own.versions[0], &own.versions[1]);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].change, found[0].column.as_str()), (Change::Breaking, "name"));
+        assert_eq!(found[0].after.as_deref(), Some("string (Utf8), never blank"));
+        assert!(own.diff(own.newest(), own.newest()).is_empty());
+    }
 }

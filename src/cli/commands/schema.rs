@@ -106,7 +106,7 @@ impl Schema {
             }
             Command::Export(export) => {
                 let (dataset, version) = export.which.find(&registry)?;
-                print_schema(export.format, dataset, version);
+                print_schema(style, export.format, dataset, version);
             }
         }
         Ok(0)
