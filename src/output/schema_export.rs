@@ -75,7 +75,7 @@ fn property(column: &Column) -> Value {
         ("x-logical-type", Some(json!(column.logical.as_str()))),
         ("x-published", Some(json!(column.published))),
         ("x-currency", column.currency.as_ref().map(|currency| json!(Currency::to_text(currency)))),
-        ("x-personal", column.personal.then(|| json!(true))),
+        ("x-personal", column.personal.then_some(Value::Bool(true))),
         ("x-since", column.since.as_ref().map(|since| json!(since))),
         ("x-retired", column.retired.as_ref().map(|month| json!(month))),
         ("x-confidence", column.confidence.as_ref().map(|sure| json!(sure))),
