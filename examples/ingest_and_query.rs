@@ -31,6 +31,7 @@ async fn main() -> payoutlake::error::Result<()> {
 
     let flags = IngestFlags {
         dataset: "payments".to_owned(),
+        schemas: None,
         lake: dir.path().join("lake").display().to_string(),
         account: "contoso".to_owned(),
         files: vec![file],

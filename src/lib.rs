@@ -1,8 +1,8 @@
 //! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
 //!
 //! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
-//! in [`_one_row`]. What can be made to go wrong is listed in [`_faults`], and what a probe of the real service tells in
-//! [`_probe`].
+//! in [`_one_row`]. The columns of every era are in [`_schemas`]. What can be made to go wrong is listed in [`_faults`], and what
+//! a probe of the real service tells in [`_probe`].
 
 pub mod cli;
 pub mod config;
@@ -36,6 +36,9 @@ pub mod _one_row {}
 
 #[doc = include_str!("docs/probe.md")]
 pub mod _probe {}
+
+#[doc = include_str!("docs/schemas.md")]
+pub mod _schemas {}
 
 #[doc = include_str!("docs/sign-in.md")]
 pub mod _sign_in {}

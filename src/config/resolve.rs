@@ -50,6 +50,8 @@ pub struct BackfillFlags {
 #[derive(Debug, Clone)]
 pub struct IngestFlags {
     pub dataset: String,
+    /// A folder with schema files of the user.
+    pub schemas: Option<PathBuf>,
     pub lake: String,
     pub account: String,
     pub files: Vec<PathBuf>,
@@ -112,10 +114,7 @@ pub(super) fn planned(
     // A sandbox that stands at another day makes that day today.
     let today = sandbox.as_ref().and_then(|plan| plan.options.as_of);
     let today = today.unwrap_or_else(|| TimeZone::UTC.to_datetime(now).date());
-    let mut registry = Registry::built_in()?;
-    if let Some(folder) = &file.schemas {
-        registry = registry.with_folder(folder)?;
-    }
+    let registry = Registry::load(file.schemas.as_deref())?;
     let in_file = |error: Error| error.with("file", path.display());
     let datasets = datasets(file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
     let account = flags.account.as_ref().unwrap_or(&file.account);
@@ -166,7 +165,7 @@ pub fn ingest_plan(
     environment: &Environment,
     clock: fn() -> Timestamp,
 ) -> Result<Ingest> {
-    let registry = Registry::built_in()?;
+    let registry = Registry::load(flags.schemas.as_deref())?;
     let dataset = registry.dataset(&flags.dataset)?.clone();
     if flags.covers.is_some() && flags.files.len() > 1 {
         return Err(Error::new(
@@ -233,7 +232,15 @@ fn covers(text: Option<&str>, extracted_at: Option<Timestamp>, dataset: &Dataset
              those months as they were at that time; --covers all says it of everything that the service could reach",
         )
     };
-    let Some(text) = text else { return Ok(None) };
+    let Some(text) = text else {
+        if dataset.key.is_empty() {
+            return Err(usage(
+                "rows of this dataset have no key, so a file can only replace whole months: name them",
+            )
+            .with("dataset", &dataset.name));
+        }
+        return Ok(None);
+    };
     if extracted_at.is_none() {
         return Err(usage("--covers needs --extracted-at"));
     }

@@ -54,7 +54,7 @@ pub(super) fn origin_columns(origin: &Origin, version: u32, raw: &RawBatch, rows
 }
 
 /// `_pc_row_key`: the key columns joined by `|`; a `|` or `\` inside one stands behind a `\`, and a null is empty.
-pub(super) fn row_keys(parts: &[&StringArray], rows: usize) -> ArrayRef {
+pub(super) fn row_keys(parts: &[StringArray], rows: usize) -> ArrayRef {
     let mut keys = StringBuilder::with_capacity(rows, rows * 32);
     let mut key = String::new();
     for row in 0..rows {
@@ -82,13 +82,23 @@ pub(super) fn row_keys(parts: &[&StringArray], rows: usize) -> ArrayRef {
     Arc::new(keys.finish())
 }
 
-/// The keys again, with the row's hash behind the key where `pending` is null: such rows have nothing else that
-/// tells them apart.
-pub(super) fn identified(keys: &ArrayRef, pending: &ArrayRef, hashes: &ArrayRef) -> ArrayRef {
+/// A key column as text; a time is written like 2023-10-19T00:00:00Z, however the file writes it.
+pub(super) fn key_text(column: &ArrayRef) -> StringArray {
+    match column.as_primitive_opt::<TimestampMicrosecondType>() {
+        Some(times) => {
+            let text = |micros| Timestamp::from_microsecond(micros).ok().map(|time| time.to_string());
+            times.iter().map(|micros| micros.and_then(text)).collect()
+        }
+        None => column.as_string().clone(),
+    }
+}
+
+/// The keys again, with the row's hash behind the key where nothing else tells rows apart.
+pub(super) fn identified(keys: &ArrayRef, hashes: &ArrayRef, needs_hash: impl Fn(usize) -> bool) -> ArrayRef {
     let (keys, hashes) = (keys.as_string::<i32>(), hashes.as_fixed_size_binary());
     let identified = (0..keys.len()).map(|row| {
         let mut key = keys.value(row).to_owned();
-        if pending.is_null(row) {
+        if needs_hash(row) {
             key.push_str("|#");
             for byte in hashes.value(row) {
                 let _infallible = write!(key, "{byte:02x}");
@@ -267,7 +277,7 @@ mod tests {
     fn a_key_part_cannot_imitate_two() {
         let left = StringArray::from(vec![Some("a|b"), Some("a"), None, Some("a\\")]);
         let right = StringArray::from(vec![Some("c"), Some("b|c"), Some("x"), Some("b")]);
-        let keys = row_keys(&[&left, &right], 4);
+        let keys = row_keys(&[left, right], 4);
         let keys: Vec<_> = keys.as_string::<i32>().iter().flatten().collect();
         assert_eq!(keys, ["a\\|b|c", "a|b\\|c", "|x", "a\\\\|b"]);
     }

@@ -30,14 +30,14 @@ pub use decimal::parse_decimal;
 pub use lineage::Origin;
 pub use rules::rule;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;
 
 use crate::model::{FaultCode, MoneyColumn, Normalised, RawBatch};
 use crate::schema::{Column, Dataset, HeaderMatch};
 
 use cells::{BadCell, Source, type_rows};
-use lineage::{Extra, identified, origin_columns, row_hashes, row_keys};
+use lineage::{Extra, identified, key_text, origin_columns, row_hashes, row_keys};
 use refuse::{Columns, quarantine};
 
 /// Types the rows of one file.
@@ -101,10 +101,12 @@ impl Normaliser {
         let fields = &self.schema.fields()[..business];
         let totals = typed_totals::sum(&self.money, fields, &columns, rows.len());
         let hashes = row_hashes(fields, &columns, rows.len());
-        let key_parts: Vec<_> = self.key.iter().map(|index| columns[*index].as_string()).collect();
+        let key_parts: Vec<_> = self.key.iter().map(|index| key_text(&columns[*index])).collect();
         let mut keys = row_keys(&key_parts, rows.len());
-        if let Some(pending) = self.pending {
-            keys = identified(&keys, &columns[pending], &hashes);
+        if self.key.is_empty() {
+            keys = identified(&keys, &hashes, |_| true);
+        } else if let Some(pending) = self.pending {
+            keys = identified(&keys, &hashes, |row| columns[pending].is_null(row));
         }
 
         columns.extend(origin_columns(&self.origin, self.matched.version, raw, &rows));

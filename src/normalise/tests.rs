@@ -143,7 +143,7 @@ fn one_row_lands_typed() {
     assert_eq!(column("_pc_extracted_at").null_count(), 2);
     assert_eq!(text("_pc_source_file", 0), "2026-09_1.csv");
     assert_eq!(column("_pc_source_line").as_primitive::<Int64Type>().values(), &[2, 3]);
-    assert_eq!(column("_pc_schema_version").as_primitive::<Int32Type>().value(0), 9);
+    assert_eq!(column("_pc_schema_version").as_primitive::<Int32Type>().value(0), 7);
     assert_eq!(text("_pc_row_key", 1), "E\\|2");
     assert_eq!(text("_pc_extra", 0), r#"{"newColumn":"a \"b\""}"#);
     assert!(column("_pc_extra").is_null(1));

@@ -100,7 +100,7 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
 }
 
 /// Nothing is begun when one of the files cannot be read at all.
-fn check_readable(file: &PathBuf) -> Result<()> {
+pub(super) fn check_readable(file: &PathBuf) -> Result<()> {
     let opened = std::fs::File::open(file).and_then(|file| file.metadata());
     let refused = match opened {
         Ok(found) if found.is_file() => return Ok(()),

@@ -9,6 +9,7 @@
 
 mod balance;
 mod check;
+mod detect;
 mod explain;
 mod fetch;
 mod held;
@@ -27,6 +28,7 @@ mod status;
 mod windows;
 
 pub use check::check;
+pub use detect::{Detected, detect};
 pub use explain::{Wanted as Explain, explain};
 pub use held::{Decision, decide, list_held};
 pub use history::{

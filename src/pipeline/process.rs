@@ -250,11 +250,14 @@ fn describe(file: &str, row: &QuarantinedRow) -> String {
 /// Microsoft adds columns every year: one that no version knows yet is kept, and no reason to wake anybody.
 fn notes_of(matched: &HeaderMatch) -> Vec<String> {
     let unknown: Vec<&str> = matched.unknown.iter().map(|(_, name)| name.as_str()).collect();
-    if unknown.is_empty() {
-        return Vec::new();
-    }
     // A second cell for a column that is bound already is among them: nothing is dropped.
-    vec![format!("columns that no schema version knows are kept in _pc_extra: {}", unknown.join(", "))]
+    let unknown = (!unknown.is_empty()).then(|| {
+        format!("columns that no schema version knows are kept in _pc_extra: {}", unknown.join(", "))
+    });
+    let rather = matched.rather.as_ref().map(|other| {
+        format!("the header is rather one of dataset {} (version {})", other.dataset, other.version)
+    });
+    unknown.into_iter().chain(rather).collect()
 }
 
 fn panicked(stage: &str) -> Error {

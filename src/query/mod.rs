@@ -10,6 +10,7 @@
 
 mod changes;
 mod moved;
+mod views;
 
 pub use changes::{Changes, Late, Moved, Span, Versions, lateness};
 pub use moved::PaidBy;

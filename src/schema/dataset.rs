@@ -1,11 +1,13 @@
 //! A dataset, its versions and their columns, as `schemas/` describes them.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 use serde::Deserialize;
 
 use crate::model::{Currency, DatasetName};
 
-use super::header::Other;
+use super::header::comparable_name;
 
 /// One thing that Partner Center exports.
 #[derive(Debug, Clone)]
@@ -13,7 +15,7 @@ pub struct Dataset {
     pub name: DatasetName,
     /// For people.
     pub title: String,
-    /// Columns that name one row together. Some of them may be blank.
+    /// Columns that name one row together. Some of them may be blank. Without any, a row is named by its hash.
     pub key: Vec<String>,
     /// The date or timestamp column whose month is the row's partition.
     pub driving_date: String,
@@ -35,8 +37,8 @@ pub struct Dataset {
     pub api: Option<Api>,
     /// Ascending by number; never empty.
     pub versions: Vec<Version>,
-    // What the headers of the other datasets need to have, to say "this is a payments file".
-    pub(super) others: Vec<Other>,
+    // All datasets of the registry, to say "this is a payments file"; theirs is empty.
+    pub(super) all: Arc<[Dataset]>,
 }
 
 /// How a dataset is asked for.
@@ -113,8 +115,12 @@ pub struct Column {
     pub required: bool,
     /// Personal data of a customer.
     pub personal: bool,
+    /// First month (`YYYY-MM`) or year whose files are known to have the column.
+    pub since: Option<String>,
     /// First month (`YYYY-MM`) whose files no longer have the column.
     pub retired: Option<String>,
+    /// How sure the column is, where that differs from its version.
+    pub confidence: Option<String>,
     pub meaning: String,
 }
 
@@ -157,6 +163,17 @@ impl Dataset {
     pub fn version(&self, number: u32) -> Option<&Version> {
         self.versions.iter().find(|version| version.number == number)
     }
+
+    /// Where a column of any version stands in the table: under its own name, else in the columns whose
+    /// `falls_back_to` has its header (`currencyCode` was split in two).
+    #[must_use]
+    pub fn lands_in(&self, column: &Column) -> Vec<&Column> {
+        let newest = self.newest();
+        match newest.column(&column.name) {
+            Some(same) => vec![same],
+            None => newest.columns.iter().filter(|now| now.takes_over(column)).collect(),
+        }
+    }
 }
 
 impl Version {
@@ -164,9 +181,26 @@ impl Version {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
+
+    /// The columns that files of this version have; a newest version also keeps those of older files.
+    pub fn live(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.retired.is_none())
+    }
 }
 
 impl Column {
+    /// Every header that is this column's own.
+    pub fn spellings(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.published).chain(&self.also)
+    }
+
+    /// Whether the other column's header fills this one in files that lack its own.
+    #[must_use]
+    pub fn takes_over(&self, other: &Column) -> bool {
+        let header = comparable_name(&other.published);
+        self.falls_back_to.iter().any(|spelling| comparable_name(spelling) == header)
+    }
+
     /// Fraction digits, for the types that have them.
     #[must_use]
     pub fn scale(&self) -> Option<u8> {

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Currency, CurrencyCell, DatasetName, MoneyCell};
+use crate::model::{Currency, CurrencyCell, MoneyCell};
 
-use super::dataset::{Column, Dataset, Version};
+use super::dataset::{Column, Dataset};
+use super::detect::{Candidate, best, candidates};
 
 /// How many names an error message lists before it only counts.
 const NAMES_IN_MESSAGE: usize = 8;
@@ -24,10 +25,12 @@ pub struct HeaderMatch {
     pub width: usize,
     /// Cells that no column takes, with their names made unique; they are kept in `_pc_extra`.
     pub unknown: Vec<(usize, String)>,
-    /// Published names of today's columns that the header lacks; they become null.
+    /// Published names of that version's columns that the header lacks; they become null.
     pub missing: Vec<String>,
     /// Headers that mean a column which another header already fills.
     pub duplicates: Vec<Duplicate>,
+    /// The version of another dataset that the header resembles more.
+    pub rather: Option<Candidate>,
 }
 
 /// Two headers for one column.
@@ -38,13 +41,6 @@ pub struct Duplicate {
     pub used: usize,
     /// The cell that went to `_pc_extra` instead.
     pub extra: usize,
-}
-
-/// What the header of another dataset needs to have.
-#[derive(Debug, Clone)]
-pub(super) struct Other {
-    name: DatasetName,
-    required: Vec<Column>,
 }
 
 /// The form in which headers are compared: without BOM, outer blanks, case, spaces, `_`, `-` and `/`.
@@ -64,13 +60,6 @@ pub fn comparable_name(header: &str) -> String {
         .collect()
 }
 
-impl Other {
-    pub fn of(dataset: &Dataset) -> Self {
-        let required = must_have(dataset).cloned().collect();
-        Other { name: dataset.name.clone(), required }
-    }
-}
-
 /// Columns without which a file is not one of this dataset: those that are never blank, and the key. Without a key
 /// column different rows would look like one.
 fn must_have(dataset: &Dataset) -> impl Iterator<Item = &Column> {
@@ -78,55 +67,50 @@ fn must_have(dataset: &Dataset) -> impl Iterator<Item = &Column> {
 }
 
 /// A file's header, ready to be compared.
-struct Header {
+pub(super) struct Header {
     /// As printed, without BOM and outer blanks.
-    printed: Vec<String>,
-    comparable: Vec<String>,
+    pub printed: Vec<String>,
+    /// The cells of each name in its comparable form.
+    cells: BTreeMap<String, Vec<usize>>,
 }
 
 impl Header {
-    fn new(header: &[impl AsRef<str>]) -> Self {
+    pub fn new(header: &[impl AsRef<str>]) -> Self {
         let printed: Vec<String> = header
             .iter()
             .map(|cell| cell.as_ref().trim_start_matches('\u{feff}').trim().to_owned())
             .collect();
-        let comparable = printed.iter().map(|name| comparable_name(name)).collect();
-        Header { printed, comparable }
+        let mut cells: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, name) in printed.iter().enumerate() {
+            cells.entry(comparable_name(name)).or_default().push(index);
+        }
+        Header { printed, cells }
+    }
+
+    /// The cells of a name, in whatever spelling, left before right.
+    pub fn cells_of(&self, name: &str) -> &[usize] {
+        self.cells.get(&comparable_name(name)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The cells that are this column's own, best first: published name before `also`, exact spelling before
     /// others, left before right.
-    fn own_cells(&self, column: &Column) -> Vec<usize> {
-        let spellings: Vec<&String> = std::iter::once(&column.published).chain(&column.also).collect();
-        let comparable: Vec<String> = spellings.iter().map(|spelling| comparable_name(spelling)).collect();
-        let mut ranked = Vec::new();
-        for (index, name) in self.comparable.iter().enumerate() {
-            let Some(place) = comparable.iter().position(|spelling| spelling == name) else {
-                continue;
-            };
-            let exact = spellings.contains(&&self.printed[index]);
-            ranked.push((place, !exact, index));
+    pub fn own_cells(&self, column: &Column) -> Vec<usize> {
+        let mut own = Vec::new();
+        for spelling in column.spellings() {
+            let mut cells = self.cells_of(spelling).to_vec();
+            cells.retain(|cell| !own.contains(cell));
+            cells.sort_by_key(|cell| !column.spellings().any(|exact| *exact == self.printed[*cell]));
+            own.extend(cells);
         }
-        ranked.sort_unstable();
-        ranked.into_iter().map(|(_, _, index)| index).collect()
+        own
     }
 
     fn fallback_cell(&self, column: &Column) -> Option<usize> {
-        column.falls_back_to.iter().find_map(|spelling| {
-            let wanted = comparable_name(spelling);
-            self.comparable.iter().position(|comparable| *comparable == wanted)
-        })
+        column.falls_back_to.iter().find_map(|header| self.cells_of(header).first().copied())
     }
 
     fn has(&self, column: &Column) -> bool {
-        !self.own_cells(column).is_empty() || self.fallback_cell(column).is_some()
-    }
-
-    /// How much of the header and the version's live columns agree, as a fraction (agreeing, all).
-    fn overlap(&self, version: &Version) -> (usize, usize) {
-        let live = || version.columns.iter().filter(|column| column.retired.is_none());
-        let agreeing = live().filter(|column| self.has(column)).count();
-        (agreeing, live().count() + self.printed.len() - agreeing.min(self.printed.len()))
+        column.spellings().chain(&column.falls_back_to).any(|header| !self.cells_of(header).is_empty())
     }
 }
 
@@ -172,48 +156,30 @@ impl Dataset {
             }
             cells.push(own.first().copied().or_else(|| header.fallback_cell(column)));
         }
-        let missing = columns
-            .iter()
-            .zip(&cells)
-            .filter(|(column, cell)| cell.is_none() && column.retired.is_none())
-            .map(|(column, _)| column.published.clone())
-            .collect();
+        let ranked = candidates(&header, std::slice::from_ref(self));
+        let Some(own) = ranked.into_iter().next() else {
+            return Err(Error::new(Kind::Bug, "a dataset without a version").with("dataset", &self.name));
+        };
         let found = HeaderMatch {
-            version: self.closest_version(&header),
+            version: own.version,
             width: header.printed.len(),
             unknown: unknown_cells(&header.printed, &cells),
             cells,
-            missing,
+            missing: own.missing.clone(),
             duplicates,
+            rather: match own.distance() {
+                (0, 0) => None,
+                distance => best(&header, &self.all)
+                    .filter(|other| other.dataset != self.name && other.distance() < distance),
+            },
         };
         self.refuse_foreign(&header, &found)?;
-        self.refuse_money_without_currency(&found)?;
+        self.refuse_money_without_currency(&header)?;
         Ok(found)
     }
 
-    fn closest_version(&self, header: &Header) -> u32 {
-        let mut best = (0, 1, self.newest().number);
-        // Newest first, so that it wins when two resemble the header equally.
-        for version in self.versions.iter().rev() {
-            let (agreeing, all) = header.overlap(version);
-            if agreeing * best.1 > best.0 * all {
-                best = (agreeing, all, version.number);
-            }
-        }
-        best.2
-    }
-
     fn refuse_foreign(&self, header: &Header, found: &HeaderMatch) -> Result<()> {
-        let lacking: Vec<&str> = must_have(self)
-            .filter(|column| !header.has(column))
-            .map(|column| column.published.as_str())
-            .collect();
-        let foreign: Vec<&str> = self
-            .foreign
-            .iter()
-            .filter(|name| header.comparable.contains(&comparable_name(name)))
-            .map(String::as_str)
-            .collect();
+        let (lacking, foreign) = self.objections(header);
         if lacking.is_empty() && foreign.is_empty() {
             return Ok(());
         }
@@ -226,11 +192,10 @@ impl Dataset {
         .with("missing", listed(&lacking))
         .with("belongs to another report", listed(&foreign))
         .with("unknown", listed(&unknown));
-        let other = self.others.iter().find(|other| other.required.iter().all(|column| header.has(column)));
-        Err(match other {
+        Err(match best(header, &self.all) {
             Some(other) => error
-                .with("looks like", &other.name)
-                .hint(format!("This looks like a file of dataset '{}': load it as that one.", other.name)),
+                .with("looks like", &other.dataset)
+                .hint(format!("This looks like a file of dataset '{}': load it as that one.", other.dataset)),
             None => error.hint(
                 "Check that the file is a complete export with its header in the first row, \
                  or add a version of the schema that knows its names.",
@@ -238,29 +203,35 @@ impl Dataset {
         })
     }
 
-    fn refuse_money_without_currency(&self, found: &HeaderMatch) -> Result<()> {
-        let columns = &self.newest().columns;
-        let present = |name: &str| {
-            columns.iter().zip(&found.cells).any(|(column, cell)| column.name == name && cell.is_some())
-        };
-        for (column, cell) in columns.iter().zip(&found.cells) {
-            if let (Some(Currency::Column(currency)), Some(_)) = (&column.currency, cell)
-                && !present(currency)
-            {
-                let currency = self.newest().column(currency).map_or(currency, |column| &column.published);
-                return Err(Error::new(
-                    Kind::Contract,
-                    format!(
-                        "the file has money without its currency: '{}' is there and '{currency}' is not; \
-                         nothing was taken from the file",
-                        column.published
-                    ),
-                )
-                .with("dataset", &self.name)
-                .hint(format!("Export the file again with the column '{currency}'.")));
-            }
-        }
-        Ok(())
+    /// Published names without which a file is not one of this dataset, and headers that only other reports have.
+    pub(super) fn objections(&self, header: &Header) -> (Vec<&str>, Vec<&str>) {
+        let lacking = must_have(self).filter(|column| !header.has(column));
+        let has = |name: &&String| !header.cells_of(name).is_empty();
+        let foreign = self.foreign.iter().filter(has).map(String::as_str);
+        (lacking.map(|column| column.published.as_str()).collect(), foreign.collect())
+    }
+
+    fn refuse_money_without_currency(&self, header: &Header) -> Result<()> {
+        let Some((money, currency)) = self.money_without_currency(header) else { return Ok(()) };
+        Err(Error::new(
+            Kind::Contract,
+            format!(
+                "the file has money without its currency: '{money}' is there and '{currency}' is not; \
+                 nothing was taken from the file"
+            ),
+        )
+        .with("dataset", &self.name)
+        .hint(format!("Export the file again with the column '{currency}'.")))
+    }
+
+    /// Published names of a money column that the header has, and of its currency, which it lacks.
+    pub(super) fn money_without_currency(&self, header: &Header) -> Option<(&str, &str)> {
+        let newest = self.newest();
+        newest.columns.iter().filter(|column| header.has(column)).find_map(|money| {
+            let Some(Currency::Column(name)) = &money.currency else { return None };
+            let currency = newest.column(name).filter(|currency| !header.has(currency))?;
+            Some((money.published.as_str(), currency.published.as_str()))
+        })
     }
 }
 
@@ -278,7 +249,8 @@ fn unknown_cells(printed: &[String], cells: &[Option<usize>]) -> Vec<(usize, Str
     unknown
 }
 
-fn listed(names: &[&str]) -> String {
+/// The first few names, and how many more there are.
+pub(super) fn listed(names: &[&str]) -> String {
     match names.len() {
         0 => "none".to_owned(),
         count if count > NAMES_IN_MESSAGE => {
@@ -338,7 +310,7 @@ mod tests {
         assert_eq!(cell_of(payments, &found, "earned_currency_code"), Some(9));
         assert_eq!(cell_of(payments, &found, "payment_currency_code"), Some(9));
         assert!(found.unknown.is_empty() && found.duplicates.is_empty());
-        assert_eq!(found.missing, ["CIReferenceNumber", "serviceFeeTax"]);
+        assert_eq!((found.version, found.missing.len()), (1, 0));
     }
 
     #[test]
@@ -389,7 +361,6 @@ mod tests {
         let printed = format!("{error:#}");
         assert!(printed.contains("looks like: payments"), "{printed}");
         assert!(printed.contains("missing: earningId"), "{printed}");
-        assert!(printed.contains("closest version: 9"), "{printed}");
         let nothing: [&str; 0] = [];
         assert_eq!(
             registry.dataset("payments").unwrap().match_header(&nothing).unwrap_err().kind(),

@@ -6,6 +6,8 @@
 //! ```text
 //! schemas/*.toml -> Registry -> Dataset --match_header(header)--> HeaderMatch   (which cell fills which column)
 //!                                       --table()---------------> TableSpec     (Arrow schema of the lake's table)
+//!                                       --diff(3, 5)------------> [Difference]  (additive, breaking, retired, renamed)
+//!                       --detect(header)-> [Candidate]   (which version of which dataset a file is)
 //! ```
 //!
 //! The files are part of the program; a user's own folder can add versions and datasets, never change released ones.
@@ -15,12 +17,16 @@
 
 mod check;
 mod dataset;
+mod detect;
+mod diff;
 mod header;
 mod parse;
 mod registry;
 mod table;
 
 pub use dataset::{Api, Column, Dataset, Filter, FilterKind, LogicalType, Version};
+pub use detect::Candidate;
+pub use diff::{Change, Difference};
 pub use header::{Duplicate, HeaderMatch, comparable_name};
 pub use registry::Registry;
 pub use table::{OUR_COLUMNS, RULES};

@@ -1,6 +1,7 @@
 //! Schema files as text -> datasets and versions. Every refusal names the file and the line.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, TimeUnit};
 use serde::Deserialize;
@@ -78,7 +79,9 @@ struct ColumnLine {
     required: bool,
     #[serde(default)]
     personal: bool,
+    since: Option<String>,
     retired: Option<String>,
+    confidence: Option<String>,
     meaning: String,
 }
 
@@ -123,7 +126,7 @@ impl Source {
             paid_by: file.paid_by,
             api: file.api,
             versions: Vec::new(),
-            others: Vec::new(),
+            all: Arc::new([]),
         })
     }
 
@@ -169,6 +172,11 @@ impl Source {
         if let Some(month) = &line.retired {
             Month::parse(month).map_err(|cause| wrong(cause.to_string()))?;
         }
+        if let Some(since) = &line.since {
+            // Of some columns only the year is known.
+            let month = if since.len() == "2025".len() { format!("{since}-01") } else { since.clone() };
+            Month::parse(&month).map_err(|_| wrong(format!("since '{since}' is no YYYY-MM or YYYY")))?;
+        }
         Ok(Column {
             published: line.published,
             also: line.also,
@@ -181,7 +189,9 @@ impl Source {
             }),
             required: line.required,
             personal: line.personal,
+            since: line.since,
             retired: line.retired,
+            confidence: line.confidence,
             meaning: line.meaning,
             name,
         })
@@ -257,6 +267,7 @@ mod tests {
             ("name = 'a'\npublished = 'x'\ntype = 'string'\ncurrency = '=USD'", "currency"),
             ("name = 'a'\npublished = 'x'\ntype = 'date'", "[types.date]"),
             ("name = 'a'\npublished = 'x'\ntype = 'string'\nretired = '2020'", "YYYY-MM"),
+            ("name = 'a'\npublished = 'x'\ntype = 'string'\nsince = '2020-13'", "YYYY-MM or YYYY"),
         ] {
             let error = source(&format!("{HEAD}[[column]]\n{bad}\nmeaning = ''\n")).version(1).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");

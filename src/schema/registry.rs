@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 
 use super::check::check;
 use super::dataset::Dataset;
-use super::header::Other;
 use super::parse::Source;
 
 macro_rules! built_in {
@@ -20,9 +20,36 @@ macro_rules! built_in {
 }
 
 built_in! {
+    "earnings_growth/dataset.toml",
+    "earnings_growth/v1.toml",
+    "earnings_growth/v2.toml",
+    "earnings_marketplace/dataset.toml",
+    "earnings_marketplace/v1.toml",
+    "earnings_store/dataset.toml",
+    "earnings_store/v1.toml",
+    "earnings_summarized/dataset.toml",
+    "earnings_summarized/v1.toml",
+    "historical_statements_paid/dataset.toml",
+    "historical_statements_paid/v1.toml",
+    "historical_statements_reserved/dataset.toml",
+    "historical_statements_reserved/v1.toml",
+    "ineligible_revenue_usage/dataset.toml",
+    "ineligible_revenue_usage/v1.toml",
+    "max_cap_balance/dataset.toml",
+    "max_cap_balance/v1.toml",
     "payments/dataset.toml",
+    "payments/v1.toml",
+    "payments/v2.toml",
     "payments/v3.toml",
     "transaction_history/dataset.toml",
+    "transaction_history/v1.toml",
+    "transaction_history/v2.toml",
+    "transaction_history/v3.toml",
+    "transaction_history/v4.toml",
+    "transaction_history/v5.toml",
+    "transaction_history/v6.toml",
+    "transaction_history/v7.toml",
+    "transaction_history/v8.toml",
     "transaction_history/v9.toml",
 }
 
@@ -47,6 +74,18 @@ impl Registry {
             sources.insert((dataset.to_owned(), file.to_owned()), source);
         }
         build(sources)
+    }
+
+    /// The built-in datasets, and those of a user's folder if there is one.
+    ///
+    /// # Errors
+    /// As [`Registry::with_folder`].
+    pub fn load(folder: Option<&Path>) -> Result<Registry> {
+        let registry = Registry::built_in()?;
+        match folder {
+            Some(folder) => registry.with_folder(folder),
+            None => Ok(registry),
+        }
     }
 
     /// Adds the files `<folder>/<dataset>/dataset.toml` and `<folder>/<dataset>/vN.toml`.
@@ -119,15 +158,8 @@ fn build(sources: BTreeMap<(String, String), Source>) -> Result<Registry> {
         dataset.versions.sort_by_key(|version| version.number);
         check(dataset)?;
     }
-    let all: Vec<Other> = datasets.iter().map(Other::of).collect();
-    for (index, dataset) in datasets.iter_mut().enumerate() {
-        dataset.others = all
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index)
-            .map(|(_, other)| other.clone())
-            .collect();
-    }
+    let all: Arc<[Dataset]> = datasets.clone().into();
+    datasets.iter_mut().for_each(|dataset| dataset.all = Arc::clone(&all));
     Ok(Registry { datasets, sources })
 }
 
@@ -166,8 +198,36 @@ mod tests {
 
     /// SHA-256 of each released version.
     const RELEASED: &[(&str, &str)] = &[
-        ("payments/v3.toml", "f4c6325c05aefa781a91c8ed8fad9b09416f01b5e9a13e3ceff5fa18acd5c923"),
-        ("transaction_history/v9.toml", "c4ccbbf3686cd783cc39b0ad0d02c9e19e2b73dc872f5ce6cf5c46766c5e12c9"),
+        ("earnings_growth/v1.toml", "8047d11c701121f9d6ffb4cff3a67471004047d0a62c4879b56b87573339af75"),
+        ("earnings_growth/v2.toml", "f19cfe772b908b30bffe73a2853422edfeaa57e96d4cebc61e0f07f99c249079"),
+        ("earnings_marketplace/v1.toml", "a030737ed720253d59913b7cfb576ab045c9c8669ee060f0d78fc541b7b25b13"),
+        ("earnings_store/v1.toml", "baac0ab6e38ccf45691bebce363d41ae2b4542ff41a6211f9a58112bfe26d67b"),
+        ("earnings_summarized/v1.toml", "7a38e6a6a1bbf201ae4133b4c0f0440b38b041e84bf586ee888b0f2c5545b231"),
+        (
+            "historical_statements_paid/v1.toml",
+            "860f40454598ef2ca88ccc6f7d8c36c892d2d2e006030123190f34b2f8198768",
+        ),
+        (
+            "historical_statements_reserved/v1.toml",
+            "a7de065b926795af8ffd72f217a0a7c000d95c1e70128f56a4029cdf1c792ef5",
+        ),
+        (
+            "ineligible_revenue_usage/v1.toml",
+            "8d515da8544e3d820a80d52e652ae7ddc43733ec28e529a51aa4143d8e0100c3",
+        ),
+        ("max_cap_balance/v1.toml", "f229fb66be8d42239344fcf3ffc378112d89d6ff1ac3c7b387df484321022f9c"),
+        ("payments/v1.toml", "cbc274fa01f12e405cb8660ef603a4fb02b4cba9492429d56ee1e2bea7eb0362"),
+        ("payments/v2.toml", "73726aa9e1f548c4e53299885764e2a1dd84817c45d701831b42bea806640fda"),
+        ("payments/v3.toml", "9aa4dd20bea0155f4c7471a8270e29ead676fa0cdc5efcd3f0720e76212da1ab"),
+        ("transaction_history/v1.toml", "a1b461e011c4713531fe81c478f6e92bcf17f20b456a8787e289c2c051210ee4"),
+        ("transaction_history/v2.toml", "a74f96cd2d2f0a55b6db89fe62c2281e05f5e42d8e0a9cdf2c61a67712933bb9"),
+        ("transaction_history/v3.toml", "b9370500693d91b31e340466ced85d106d650879b703c66d45e4e01f5416af8f"),
+        ("transaction_history/v4.toml", "9acc75ac26048f25a09787b9ffb7275578fc0682f480d6a5b8b4f13595208dc4"),
+        ("transaction_history/v5.toml", "7270dad0819244899227c8883d728b08262a0be0a4225b71887948abd323145e"),
+        ("transaction_history/v6.toml", "1aa6a84941072f9f3efe80d48c09669059e3399cd0a65f9b4cbca3a1ae0ba4eb"),
+        ("transaction_history/v7.toml", "a9a695b4670b0b4f10e354928e05176872f21cd8dda7a839a21c12edc2a9a456"),
+        ("transaction_history/v8.toml", "e760ec1d2d25691e83252ec81a735c21449f6ea0b69493a4d69de69862da5a37"),
+        ("transaction_history/v9.toml", "7fdfddb871f5f1dd070680847eb23586b1b011dbc3673c64d9ef826f421d92c9"),
     ];
 
     #[test]
@@ -194,7 +254,7 @@ mod tests {
         }
         let listed: Vec<&str> = BUILT_IN.iter().map(|(path, _)| *path).collect();
         assert_eq!(found, listed, "add the file to the list at the top of registry.rs");
-        assert_eq!(Registry::built_in().unwrap().datasets().count(), 2);
+        assert_eq!(Registry::built_in().unwrap().datasets().count(), 10);
     }
 
     #[test]
@@ -222,7 +282,7 @@ mod tests {
         let error = Registry::built_in().unwrap().dataset("payment").unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert_eq!(error.hint_text(), Some("Did you mean 'payments'?"));
-        assert!(error.to_string().contains("payments, transaction_history"), "{error}");
+        assert!(error.to_string().contains("max_cap_balance, payments, transaction_history"), "{error}");
     }
 
     #[test]

@@ -15,12 +15,15 @@ fn help() {
     assert_snapshot!("help", world.ok(&["--help"]).stdout);
     for command in [
         "init", "run", "check", "plan", "backfill", "ingest", "sql", "explain", "status", "changes", "lake",
-        "auth", "sandbox",
+        "auth", "sandbox", "schema",
     ] {
         assert_snapshot!(format!("help-{command}"), world.ok(&[command, "--help"]).stdout);
     }
     for command in ["login", "status", "logout"] {
         assert_snapshot!(format!("help-auth-{command}"), world.ok(&["auth", command, "--help"]).stdout);
+    }
+    for command in ["list", "show", "diff", "detect", "export"] {
+        assert_snapshot!(format!("help-schema-{command}"), world.ok(&["schema", command, "--help"]).stdout);
     }
     for command in ["list", "show", "delete"] {
         assert_snapshot!(
@@ -31,6 +34,34 @@ fn help() {
     for command in ["snapshots", "files", "tag", "rollback", "held", "maintain"] {
         assert_snapshot!(format!("help-lake-{command}"), world.ok(&["lake", command, "--help"]).stdout);
     }
+}
+
+#[test]
+fn schemas_in_words() {
+    let world = World::new();
+    for (name, args) in [
+        ("list", &["schema", "list"][..]),
+        ("show", &["schema", "show", "payments", "--version", "v2"]),
+        ("pii", &["schema", "show", "max_cap_balance", "--pii"]),
+        ("diff", &["schema", "diff", "payments", "v1", "v3"]),
+        ("markdown", &["schema", "export", "payments", "--version", "1", "--format", "markdown"]),
+        ("json-schema", &["schema", "export", "payments", "--version", "1", "--format", "json-schema"]),
+        ("json-list", &["schema", "list", "--json"]),
+    ] {
+        assert_snapshot!(format!("schema-{name}"), world.ok(args).stdout);
+    }
+    let known = "earningId,participantId,programName,earningType,earningAmount,earningAmountUSD,earningDate,paymentStatus,\
+                 transactionCurrency";
+    // A mixture of 2025 and 2019, with a column of nobody; a file of nobody; an empty one.
+    world.write(
+        "mixed.csv",
+        format!("{known},agreementName,TenantID,brandNew,Customer Country,customerCountry\n"),
+    );
+    world.write("unknown.csv", "name,city\nAda,Oslo\n");
+    world.write("empty.csv", "");
+    let done = world.run(&["schema", "detect", "mixed.csv", "unknown.csv", "empty.csv"]);
+    assert_eq!(done.code, 65);
+    assert_snapshot!("schema-detect", done.stdout);
 }
 
 /// Name, pipeline file, and the error that it gives: always 78.

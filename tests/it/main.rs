@@ -6,6 +6,7 @@
 //! | `files` | every schema, pipeline and example file parses; docs name real things |
 //! | `one_row` | one row, followed through every hand-over |
 //! | `e2e` | the binary against the sandbox: run, run again, interrupt, SQL, ingest, exit codes |
+//! | `eras` | files of every era, written by another program: told apart, loaded whole, told different, older shapes in SQL |
 //! | `faults` | what the service can do wrong, and the exit code and message of each |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
@@ -42,6 +43,7 @@ mod concurrency;
 mod contract;
 mod crash;
 mod e2e;
+mod eras;
 mod explain;
 mod faults;
 mod files;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::world::World;
 
 /// An interpreter with the packages of `requirements.txt`.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     if let Some(named) = std::env::var_os("PAYOUTLAKE_TEST_PYTHON") {
         return named.into();
     }
@@ -49,7 +49,7 @@ fn readers(name: &str) -> PathBuf {
 }
 
 /// What a script prints, which is JSON.
-fn script(name: &str, args: &[&str]) -> Value {
+pub fn script(name: &str, args: &[&str]) -> Value {
     let done = Command::new(python()).arg(readers(name)).args(args).output().unwrap();
     assert!(done.status.success(), "{name} {args:?}\n{}", String::from_utf8_lossy(&done.stderr));
     serde_json::from_slice(&done.stdout).unwrap()
@@ -99,7 +99,7 @@ fn every_reader_finds_the_same_sums() {
 }
 
 /// The last cell of a line, an amount, with all ten fraction digits.
-fn with_ten_digits(line: &str) -> String {
+pub fn with_ten_digits(line: &str) -> String {
     let (rest, amount) = line.rsplit_once(',').unwrap();
     let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
     format!("{rest},{whole}.{fraction:0<10}")

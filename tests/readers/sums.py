@@ -45,8 +45,8 @@ def lines(reader):
     for column, currency in money:
         fixed = currency.startswith("=")
         sums = {}
-        # A fixed currency has no column: any other one serves to group by, and is forgotten.
-        for at, code, rows, amount in reader(column, money[0][1] if fixed else currency):
+        # A fixed currency has no column: the account serves to group by, and is forgotten.
+        for at, code, rows, amount in reader(column, "account" if fixed else currency):
             assert isinstance(amount, Decimal), f"{column}: {amount!r} is no decimal"
             key = (column, at or "none", currency[1:] if fixed else code or "")
             count, total = sums.get(key, (0, Decimal(0)))

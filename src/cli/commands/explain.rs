@@ -25,8 +25,8 @@ pub(in crate::cli) struct Explain {
     /// This account only
     #[arg(long, value_name = "ALIAS", value_parser = account)]
     account: Option<Account>,
-    /// A folder with schema versions besides the built-in ones
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder with schemas of your own, as in the pipeline file
+    #[arg(long, value_name = "DIR")]
     schemas: Option<PathBuf>,
 }
 
@@ -52,10 +52,7 @@ impl Explain {
         let by_payment = column == "payment_id";
         let dataset = self.dataset.as_deref();
         let dataset = dataset.unwrap_or(if by_payment { "payments" } else { "transaction_history" });
-        let mut registry = Registry::built_in()?;
-        if let Some(folder) = &self.schemas {
-            registry = registry.with_folder(folder)?;
-        }
+        let registry = Registry::load(self.schemas.as_deref())?;
         let wanted = pipeline::Explain {
             dataset: registry.dataset(dataset)?.clone(),
             column: column.to_owned(),

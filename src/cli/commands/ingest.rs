@@ -15,6 +15,9 @@ pub(in crate::cli) struct Ingest {
     /// What the files hold, for example transaction_history or payments
     #[arg(long, value_name = "NAME")]
     dataset: String,
+    /// Folder with schemas of your own, as in the pipeline file
+    #[arg(long, value_name = "DIR")]
+    schemas: Option<PathBuf>,
     /// The lake to write
     #[arg(long, value_name = "URL")]
     lake: String,
@@ -43,6 +46,7 @@ impl Ingest {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
         let flags = IngestFlags {
             dataset: self.dataset,
+            schemas: self.schemas,
             lake: self.lake,
             account: self.account,
             files: self.files,

@@ -12,5 +12,6 @@ pub(super) mod plan;
 pub(super) mod requests;
 pub(super) mod run;
 pub(super) mod sandbox;
+pub(super) mod schema;
 pub(super) mod sql;
 pub(super) mod status;

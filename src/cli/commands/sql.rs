@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lake::Moment;
 use crate::output::{Format, print_rows};
 use crate::query::{Answer, Query};
+use crate::schema::Registry;
 use crate::{config, pipeline};
 
 /// Ask a SQL question about a lake
@@ -23,6 +24,9 @@ pub(in crate::cli) struct Sql {
     /// The lake as it was then, by commit time: 2026-08-31T23:59:59Z, 2026-08-31T23:59:59+02:00, or the name of a tag
     #[arg(long, value_name = "TIME")]
     as_of: Option<String>,
+    /// Folder with schemas of your own, as in the pipeline file: for the views of their versions
+    #[arg(long, value_name = "DIR")]
+    schemas: Option<PathBuf>,
     /// Read the query from a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "query")]
     file: Option<PathBuf>,
@@ -39,7 +43,9 @@ impl Sql {
             Some(text) => Moment::parse(&lake, text).await?,
             None => Moment::Now,
         };
-        let answer = Query::open(&lake, &engine, &moment).await?.run(&sql).await?;
+        let query = Query::open(&lake, &engine, &moment).await?;
+        query.add_views(&Registry::load(self.schemas.as_deref())?).await?;
+        let answer = query.run(&sql).await?;
         let format = if setting.style.json { Format::Ndjson } else { self.format };
         print_rows(format, answer.schema, answer.rows, Answer::failed).await?;
         Ok(0)

@@ -37,10 +37,7 @@ impl Held {
                 return Ok(0);
             }
         };
-        let mut registry = Registry::built_in()?;
-        if let Some(folder) = &self.schemas {
-            registry = registry.with_folder(folder)?;
-        }
+        let registry = Registry::load(self.schemas.as_deref())?;
         let held = lake::Held::find(&lake, id).await?;
         let word = if decision == Decision::Accept { "accept" } else { "reject" };
         let settings = place.settings(&format!("held --{word} {id}"), setting).await?;
