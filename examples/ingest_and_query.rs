@@ -38,6 +38,9 @@ async fn main() -> payoutlake::error::Result<()> {
         extracted_at: None,
         max_quarantined_percent: 1,
         no_guards: false,
+        encoding: None,
+        date_order: None,
+        quotes: true,
     };
     let ingest = ingest_plan(flags, &Environment::default(), Timestamp::now)?;
     let url = ingest.settings.lake.clone();

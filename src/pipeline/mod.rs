@@ -20,6 +20,7 @@ mod preview;
 mod process;
 mod receipt;
 mod requests;
+mod scout;
 mod settle;
 mod status;
 mod windows;
@@ -237,3 +238,6 @@ async fn finish(lake: &Lake, outcomes: Outcomes, settings: &Settings) -> Result<
     let _created = lake.create_json(&receipt_path(settings.run_id), &receipt).await?;
     Ok(receipt)
 }
+
+#[cfg(test)]
+mod tests;
