@@ -7,6 +7,8 @@
 //! | `one_row` | one row, followed through every hand-over |
 //! | `e2e` | the binary against the sandbox: run, run again, interrupt, SQL, ingest, exit codes |
 //! | `faults` | what the service can do wrong, and the exit code and message of each |
+//! | `texts` | the same rows in every encoding, line end, quoting and date order; what cannot be read is named |
+//! | `archives` | hostile archives are refused by name |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
@@ -33,6 +35,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod architecture;
+mod archives;
 mod balance;
 mod check;
 mod compatibility;
@@ -58,5 +61,6 @@ mod restatements;
 mod sandbox;
 mod secrets;
 mod sign_in;
+mod texts;
 mod windows;
 mod world;
