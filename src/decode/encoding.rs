@@ -2,36 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
-/// How characters stand in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Encoding {
-    #[serde(rename = "utf-8")]
-    Utf8,
-    #[serde(rename = "utf-16le")]
-    Utf16Le,
-    #[serde(rename = "utf-16be")]
-    Utf16Be,
-    /// Western European Windows. Nearly every sequence of bytes is one, so nothing but a person can tell that it is.
-    #[serde(rename = "windows-1252")]
-    Windows1252,
-}
-
-impl Encoding {
-    pub const NAMES: [&str; 4] = ["utf-8", "utf-16le", "utf-16be", "windows-1252"];
-
-    /// As pipeline files and command lines spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Encoding::Utf8 => "utf-8",
-            Encoding::Utf16Le => "utf-16le",
-            Encoding::Utf16Be => "utf-16be",
-            Encoding::Windows1252 => "windows-1252",
-        }
-    }
-}
+use crate::model::Encoding;
 
 /// Marks that begin a text and tell its encoding.
 const MARKS: [(&[u8], Encoding); 3] =
@@ -176,14 +147,6 @@ mod tests {
         let mut out = Vec::new();
         bytes.chunks(piece.max(1)).for_each(|bytes| transcoder.push(bytes, &mut out));
         (out, transcoder.is_cut())
-    }
-
-    #[test]
-    fn names_are_what_pipeline_files_spell() {
-        for name in Encoding::NAMES {
-            let encoding: Encoding = serde_json::from_value(name.into()).unwrap();
-            assert_eq!(encoding.as_str(), name);
-        }
     }
 
     #[test]

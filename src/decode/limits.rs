@@ -1,8 +1,7 @@
 //! What a file may cost before it is refused.
 
-use super::Encoding;
 use crate::error::{Error, Kind, Result};
-use crate::model::DateOrder;
+use crate::model::{DateOrder, Declared, Encoding};
 
 /// What a person says of the text because it cannot say it itself, and limits and sizes of this stage. The defaults are far above what Microsoft delivers (files of at most 1 GB, about
 /// 100 columns) and far below what would hurt the host.
@@ -48,6 +47,21 @@ impl Default for Options {
             batch_bytes: 1 << 20,
             max_preamble_lines: 20,
         }
+    }
+}
+
+impl Options {
+    /// What a person says of the text.
+    #[must_use]
+    pub fn declared(&self) -> Declared {
+        Declared { encoding: self.encoding, quotes: self.quotes, date_order: self.date_order }
+    }
+
+    /// The same limits for a text of which a person said this.
+    #[must_use]
+    pub fn with(self, declared: Declared) -> Options {
+        let Declared { encoding, quotes, date_order } = declared;
+        Options { encoding, quotes, date_order, ..self }
     }
 }
 

@@ -55,7 +55,6 @@ mod tests;
 
 pub use census::Census;
 pub use container::{Container, Decoder};
-pub use encoding::Encoding;
 pub use limits::Options;
 pub use money::census_of_record;
 pub use text::TextFile;

@@ -6,7 +6,7 @@ use csv_core::ReadRecordResult;
 
 use super::archive::{DOWNLOAD_AGAIN, read_error};
 use super::census::{Census, Counter};
-use super::encoding::{self, Encoding, Transcoder};
+use super::encoding::{self, Transcoder};
 use super::header::{self, Dialect};
 use super::limits::{Growth, Options};
 use super::lines::Lines;
@@ -14,7 +14,7 @@ use super::money::MoneyCounter;
 use super::record::{Problem, Record};
 use super::sniff;
 use crate::error::{Error, Kind, Result};
-use crate::model::{MoneyCell, RawBatch};
+use crate::model::{Encoding, MoneyCell, RawBatch};
 
 /// How much of the beginning decides about format, delimiter and header: titles, header and some rows.
 const BEGINNING_BYTES: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! The values that stages hand to each other. This room imports no other.
 
 mod check;
-mod date_order;
+mod declared;
 mod due;
 mod expiry;
 mod fault;
@@ -17,7 +17,7 @@ mod table;
 mod totals;
 
 pub use check::{Check, Checkup, Verdict};
-pub use date_order::DateOrder;
+pub use declared::{DateOrder, Declared, Encoding};
 pub use due::{
     Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
 };

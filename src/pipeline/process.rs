@@ -6,12 +6,13 @@ use std::thread;
 
 use super::balance::{self, Counts};
 use super::scout::Scout;
-use crate::decode::{self, Decoder, Encoding, TextFile};
+use crate::decode::{self, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Observer, Progress, Step, Unit};
 use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
 use crate::model::{
-    Account, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window,
+    Account, Encoding, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec,
+    Window,
 };
 use crate::normalise::{Normaliser, Origin, Survey};
 use crate::schema::{Dataset, HeaderMatch};

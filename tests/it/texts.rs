@@ -326,6 +326,34 @@ fn an_id_that_stands_twice_is_kept_twice_and_told() {
     );
 }
 
+#[test]
+fn a_held_file_is_accepted_as_it_was_to_be_read() {
+    let world = World::new();
+    let mut bytes = text(
+        &[row(&[(NAME, "@"), (RATE_DATE, "9/10/2026")]), row(&[(ID, "E-2"), (AMOUNT, "soon")])],
+        ',',
+        "\n",
+    );
+    bytes = bytes.replace('@', "\u{80}");
+    let bytes: Vec<u8> = bytes.chars().map(|char| u8::try_from(u32::from(char)).unwrap()).collect();
+    world.write("file", bytes);
+    let flags = ["--encoding", "windows-1252", "--date-order", "day-first"];
+    // Nothing is declared, and then all of it: two things to decide.
+    for flags in [&[][..], &flags] {
+        assert_eq!(ingest(&world, "file", flags).code, 65);
+    }
+    let ids: Vec<String> = world
+        .files("lake/_payoutlake/held")
+        .iter()
+        .filter(|(_, held)| String::from_utf8_lossy(held).contains("windows-1252"))
+        .map(|(name, _)| name.trim_end_matches(".json").to_owned())
+        .collect();
+    assert_eq!((ids.len(), world.files("lake/_payoutlake/held").len()), (1, 2));
+    assert_eq!(world.run(&["lake", "held", "--lake", "lake", "--accept", &ids[0]]).code, 3);
+    let rows = world.sql("lake", "SELECT customer_name, exchange_rate_date FROM transaction_history");
+    assert_eq!(rows, ["€,2026-10-09"]);
+}
+
 /// What a lake holds of what was loaded, apart from who loaded it when.
 fn contents(world: &World) -> Vec<String> {
     let mut lines = Vec::new();

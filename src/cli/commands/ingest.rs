@@ -7,9 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::Setting;
 use crate::config::{self, Environment, IngestFlags};
-use crate::decode::Encoding;
 use crate::error::Result;
-use crate::model::DateOrder;
+use crate::model::{DateOrder, Declared, Encoding};
 use crate::output::{Progress, print_receipt};
 use crate::pipeline;
 
@@ -62,6 +61,8 @@ where
 
 impl Ingest {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
+        let declared =
+            Declared { encoding: self.encoding, quotes: !self.no_quotes, date_order: self.date_order };
         let flags = IngestFlags {
             dataset: self.dataset,
             lake: self.lake,
@@ -71,9 +72,7 @@ impl Ingest {
             extracted_at: self.extracted_at,
             max_quarantined_percent: self.max_quarantined_percent,
             no_guards: self.no_guards,
-            encoding: self.encoding,
-            date_order: self.date_order,
-            quotes: !self.no_quotes,
+            declared,
         };
         let ingest = config::ingest_plan(flags, &setting.environment, setting.clock)?;
         let progress = Progress::new(setting.style, ingest.settings.run_id, setting.clock);

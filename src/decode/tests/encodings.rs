@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::Encoding;
+use crate::model::Encoding;
 
 const TEXT: &str = "earningId,name,amount\r\nE-1,\"Größe, \"\"漢\"\"\r\n😀\",1.50\rE-2,naïve,2.25\n";
 
