@@ -10,7 +10,7 @@ use payoutlake::config::{Environment, IngestFlags, ingest_plan};
 use payoutlake::engine::{self, Engine};
 use payoutlake::event::Observer;
 use payoutlake::lake::{Lake, Moment};
-use payoutlake::model::format_money;
+use payoutlake::model::{Declared, format_money};
 use payoutlake::output::{Format, print_rows};
 use payoutlake::pipeline;
 use payoutlake::query::{Answer, Query};
@@ -39,6 +39,7 @@ async fn main() -> payoutlake::error::Result<()> {
         extracted_at: None,
         max_quarantined_percent: 1,
         no_guards: false,
+        declared: Declared::default(),
     };
     let ingest = ingest_plan(flags, &Environment::default(), Timestamp::now)?;
     let url = ingest.settings.lake.clone();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::file::{PipelineFile, SourceKind};
 use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, Invalid, Month, RunId, Window};
+use crate::model::{Account, Declared, Invalid, Month, RunId, Window};
 use crate::pipeline::{
     Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Settings, Tier, Wait, reach,
 };
@@ -62,6 +62,7 @@ pub struct IngestFlags {
     pub max_quarantined_percent: u32,
     /// Nothing is held.
     pub no_guards: bool,
+    pub declared: Declared,
 }
 
 /// The embedded sandbox that a run has to start first.
@@ -178,6 +179,7 @@ pub fn ingest_plan(
     let mut settings = lake_settings("ingest", &flags.lake, environment, clock);
     settings.account = parse_account(&flags.account, environment)?;
     settings.load.guards.quarantined.percent = flags.max_quarantined_percent;
+    settings.decode = settings.decode.with(flags.declared);
     let covers = covers(flags.covers.as_deref(), flags.extracted_at, &dataset)?;
     // A time to come would win over every export until then.
     if flags.extracted_at.is_some_and(|at| at > settings.now) {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::header::Dialect;
+
 /// What was seen of a file's text, apart from its cells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Census {
@@ -23,7 +25,7 @@ pub struct Census {
 /// Counts records in text that comes in pieces.
 #[derive(Debug)]
 pub(super) struct Counter {
-    delimiter: u8,
+    dialect: Dialect,
     place: Place,
     /// The current record has at least one byte.
     open: bool,
@@ -43,9 +45,9 @@ enum Place {
 }
 
 impl Counter {
-    pub(super) fn new(delimiter: u8) -> Self {
+    pub(super) fn new(dialect: Dialect) -> Self {
         Counter {
-            delimiter,
+            dialect,
             place: Place::Outside,
             open: false,
             after_delimiter: false,
@@ -54,8 +56,8 @@ impl Counter {
         }
     }
 
-    pub(super) fn delimiter(&self) -> u8 {
-        self.delimiter
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// All records so far, the header and what stands before it included, and the last one even without a line end.
@@ -95,12 +97,14 @@ impl Counter {
                     1
                 }
                 // Files that quote every cell take this way from cell to cell.
-                Place::QuoteInQuoted if bytes[at] == self.delimiter && bytes.get(at + 1) == Some(&b'"') => {
+                Place::QuoteInQuoted
+                    if bytes[at] == self.dialect.delimiter && bytes.get(at + 1) == Some(&b'"') =>
+                {
                     self.place = Place::Quoted;
                     2
                 }
                 Place::QuoteInQuoted => {
-                    let ends_cell = matches!(bytes[at], b'\n' | b'\r') || bytes[at] == self.delimiter;
+                    let ends_cell = matches!(bytes[at], b'\n' | b'\r') || bytes[at] == self.dialect.delimiter;
                     if !ends_cell && self.misquoted.back() != Some(&self.ended_records) {
                         self.misquoted.push_back(self.ended_records);
                     }
@@ -114,11 +118,14 @@ impl Counter {
 
     /// Goes to the next quote or line end and returns how many bytes that took.
     fn outside(&mut self, bytes: &[u8]) -> usize {
-        let found = memchr::memchr3(b'"', b'\n', b'\r', bytes);
+        let found = match self.dialect.quotes {
+            true => memchr::memchr3(b'"', b'\n', b'\r', bytes),
+            false => memchr::memchr2(b'\n', b'\r', bytes),
+        };
         let passed = found.unwrap_or(bytes.len());
         if passed > 0 {
             self.open = true;
-            self.after_delimiter = bytes[passed - 1] == self.delimiter;
+            self.after_delimiter = bytes[passed - 1] == self.dialect.delimiter;
         }
         let Some(found) = found else { return passed };
         if bytes[found] == b'"' {
@@ -141,7 +148,7 @@ mod tests {
     use super::*;
 
     fn count(text: &[u8], piece: usize) -> (u64, bool) {
-        let mut counter = Counter::new(b',');
+        let mut counter = Counter::new(Dialect { delimiter: b',', quotes: true });
         text.chunks(piece).for_each(|bytes| counter.feed(bytes));
         (counter.records(), counter.in_quotes())
     }

@@ -75,6 +75,23 @@ impl Decoder {
         }
     }
 
+    /// Where the next text file stands, for [`Decoder::go_to`] of another decoder of the same file.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        match self.source {
+            Source::Zip { next_entry, .. } => next_entry,
+            Source::Plain(_) | Source::Gzip(_) => 0,
+        }
+    }
+
+    /// Goes on to the text file at a place, without a look at those between. The one text of plain files and of gzip
+    /// is where they begin.
+    pub fn go_to(&mut self, place: usize) {
+        if let Source::Zip { next_entry, .. } = &mut self.source {
+            *next_entry = place;
+        }
+    }
+
     /// The next text file, opened as far as its header: the one file of plain text or gzip, or the next entry of a
     /// zip archive in the order of its list. `None` after the last.
     ///

@@ -8,6 +8,13 @@ const DELIMITERS: [u8; 3] = [b',', b'\t', b';'];
 /// A longer cell is no column name. The longest that Microsoft uses has 35 bytes.
 const MAX_NAME_BYTES: usize = 200;
 
+/// What parts cells, and whether a quote at the start of a cell quotes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dialect {
+    pub(super) delimiter: u8,
+    pub(super) quotes: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) delimiter: u8,
@@ -30,10 +37,10 @@ struct Shape {
 ///
 /// Between delimiters, a header that reads like names wins over one that does not, then the one that explains more
 /// cells: its width times the records that are as wide. Only the first `max_preamble + 1` records are looked at.
-pub(super) fn find(beginning: &[u8], max_preamble: usize) -> Layout {
+pub(super) fn find(beginning: &[u8], max_preamble: usize, quotes: bool) -> Layout {
     let mut best = None;
     for delimiter in DELIMITERS {
-        let shapes = shapes(beginning, delimiter, max_preamble.saturating_add(1));
+        let shapes = shapes(beginning, Dialect { delimiter, quotes }, max_preamble.saturating_add(1));
         let named = named_header(&shapes);
         let Some(index) = named.or_else(|| wide_header(&shapes)) else {
             continue;
@@ -59,8 +66,8 @@ fn wide_header(shapes: &[Shape]) -> Option<usize> {
     shapes.iter().position(|shape| shape.cells * 2 > widest)
 }
 
-fn shapes(text: &[u8], delimiter: u8, most: usize) -> Vec<Shape> {
-    let mut reader = reader(delimiter);
+fn shapes(text: &[u8], dialect: Dialect, most: usize) -> Vec<Shape> {
+    let mut reader = reader(dialect);
     // No cell is longer than the text, and no record has more cells than bytes and one.
     let (mut output, mut ends) = (vec![0; text.len() + 1], vec![0; text.len() + 1]);
     let mut shapes = Vec::new();
@@ -100,10 +107,10 @@ fn begins_like_a_number(cell: &[u8]) -> bool {
     unsigned.first().is_some_and(u8::is_ascii_digit)
 }
 
-/// The reader for a delimiter. It has left the start of the file behind, where it would drop a second byte order
+/// The reader for a dialect. It has left the start of the file behind, where it would drop a second byte order
 /// mark that the rest of this stage takes for text.
-pub(super) fn reader(delimiter: u8) -> Reader {
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).build();
+pub(super) fn reader(dialect: Dialect) -> Reader {
+    let mut reader = ReaderBuilder::new().delimiter(dialect.delimiter).quoting(dialect.quotes).build();
     let _ = reader.read_record(b"\n", &mut [0], &mut [0]);
     reader
 }
@@ -142,9 +149,9 @@ mod tests {
             ("name,city\nContoso,Oslo\n", b',', 0),
         ];
         for (text, delimiter, preamble_records) in cases {
-            assert_eq!(find(text.as_bytes(), 20), Layout { delimiter, preamble_records }, "{text:?}");
+            assert_eq!(find(text.as_bytes(), 20, true), Layout { delimiter, preamble_records }, "{text:?}");
         }
-        assert_eq!(find(b"a\nb\nc\nid,name\n", 2).preamble_records, 0);
-        assert_eq!(find(b"a\nb\nc\nid,name\n", 3).preamble_records, 3);
+        assert_eq!(find(b"a\nb\nc\nid,name\n", 2, true).preamble_records, 0);
+        assert_eq!(find(b"a\nb\nc\nid,name\n", 3, true).preamble_records, 3);
     }
 }

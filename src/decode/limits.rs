@@ -1,12 +1,19 @@
 //! What a file may cost before it is refused.
 
 use crate::error::{Error, Kind, Result};
+use crate::model::{DateOrder, Declared, Encoding};
 
-/// Limits and sizes of this stage. The defaults are far above what Microsoft delivers (files of at most 1 GB, about
+/// What a person says of the text because it cannot say it itself, and limits and sizes of this stage. The defaults are far above what Microsoft delivers (files of at most 1 GB, about
 /// 100 columns) and far below what would hurt the host.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
+    /// How characters stand in bytes, where no byte order mark tells it. `None`: UTF-8, or UTF-16 with a sure first line.
+    pub encoding: Option<Encoding>,
+    /// Whether a quote at the start of a cell quotes it. False: quotes are text like any other, as some TSV has them.
+    pub quotes: bool,
+    /// How dates such as 9/10/2026 are meant. `None`: as the file itself proves it, column by column. For the next stage.
+    pub date_order: Option<DateOrder>,
     /// Largest cell, in bytes.
     pub max_cell_bytes: usize,
     /// Largest record without its quotes and delimiters, in bytes. An open quote is noticed here at the latest.
@@ -28,6 +35,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
+            encoding: None,
+            quotes: true,
+            date_order: None,
             max_cell_bytes: 1 << 20,
             max_record_bytes: 8 << 20,
             max_columns: 2_000,
@@ -37,6 +47,21 @@ impl Default for Options {
             batch_bytes: 1 << 20,
             max_preamble_lines: 20,
         }
+    }
+}
+
+impl Options {
+    /// What a person says of the text.
+    #[must_use]
+    pub fn declared(&self) -> Declared {
+        Declared { encoding: self.encoding, quotes: self.quotes, date_order: self.date_order }
+    }
+
+    /// The same limits for a text of which a person said this.
+    #[must_use]
+    pub fn with(self, declared: Declared) -> Options {
+        let Declared { encoding, quotes, date_order } = declared;
+        Options { encoding, quotes, date_order, ..self }
     }
 }
 

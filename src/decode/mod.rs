@@ -25,11 +25,15 @@
 //!
 //! # The text format
 //!
-//! * UTF-8, with or without a byte order mark. Cells are passed on as bytes; the header must be UTF-8.
+//! * UTF-8, with or without a byte order mark; UTF-16 of both orders with its mark, or without one when the first line
+//!   leaves no doubt; Windows-1252 and UTF-16 without a mark when somebody declares it ([`Options::encoding`]). A mark is
+//!   believed before a declaration. Cells are passed on as bytes of UTF-8 (what has no character as bytes that are
+//!   none, for the next stage to refuse); the header must be UTF-8.
 //! * Cells are parted by comma, tab or semicolon: whichever gives the widest header.
 //! * LF, CRLF and a lone CR end a line; lines without any byte are skipped everywhere.
 //! * A double quote at the start of a cell quotes it, and a doubled quote inside stands for one. A quote anywhere
-//!   else is kept as it is, and a record with text behind a closing quote is marked: where it ends is doubtful. This holds for tabs as well: whether Microsoft quotes in its TSV is not documented.
+//!   else is kept as it is, and a record with text behind a closing quote is marked: where it ends is doubtful. This holds for tabs
+//!   as well: whether Microsoft quotes in its TSV is not documented. [`Options::quotes`] turns it off.
 //! * Lines before the header are skipped, up to [`Options::max_preamble_lines`]: the header is the first record
 //!   that reads like names and is more than half as wide as the widest such record.
 //! * A file of no bytes, of a byte order mark, or of a header alone has zero rows. That is a result, not an error.
@@ -37,6 +41,7 @@
 mod archive;
 mod census;
 mod container;
+mod encoding;
 mod header;
 mod limits;
 mod lines;

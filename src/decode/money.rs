@@ -6,15 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::census::Census;
+use super::header::Dialect;
 use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals};
-
-/// Longest cell that can be an amount or a currency; a longer one is unreadable.
-const MAX_CELL_BYTES: usize = 256;
 
 /// Sums the money cells of the records that follow the header, in text that comes in pieces.
 #[derive(Debug)]
 pub(super) struct MoneyCounter {
-    delimiter: u8,
+    dialect: Dialect,
     cells: Vec<MoneyCell>,
     // For each cell of a record up to the last one that counts: which slot keeps its bytes.
     slot_of: Vec<Option<usize>>,
@@ -39,7 +37,7 @@ enum Place {
 }
 
 impl MoneyCounter {
-    pub(super) fn new(delimiter: u8, cells: Vec<MoneyCell>) -> Self {
+    pub(super) fn new(dialect: Dialect, cells: Vec<MoneyCell>) -> Self {
         let mut slot_of = Vec::new();
         let mut slots = 0;
         for index in cells.iter().flat_map(indexes) {
@@ -52,9 +50,9 @@ impl MoneyCounter {
             });
         }
         MoneyCounter {
-            delimiter,
+            dialect,
             slot_of,
-            slots: vec![Vec::with_capacity(MAX_CELL_BYTES); slots],
+            slots: vec![Vec::new(); slots],
             place: Place::Start,
             cell: 0,
             open: false,
@@ -77,12 +75,12 @@ impl MoneyCounter {
                     self.place = Place::Quoted;
                 }
                 (_, b'\n' | b'\r') => self.end_record(),
-                (_, byte) if byte == self.delimiter => {
+                (_, byte) if byte == self.dialect.delimiter => {
                     self.open = true;
                     self.cell += 1;
                     self.place = Place::Start;
                 }
-                (Place::Start, b'"') => {
+                (Place::Start, b'"') if self.dialect.quotes => {
                     self.open = true;
                     self.place = Place::Quoted;
                 }
@@ -109,11 +107,10 @@ impl MoneyCounter {
         (totals.sums, self.unreadable)
     }
 
+    /// However long the cell is: an amount behind a thousand blanks or zeros is one, too. The reader's limits bound it.
     #[inline]
     fn keep(&mut self, byte: u8) {
-        if let Some(Some(slot)) = self.slot_of.get(self.cell)
-            && self.slots[*slot].len() <= MAX_CELL_BYTES
-        {
+        if let Some(Some(slot)) = self.slot_of.get(self.cell) {
             self.slots[*slot].push(byte);
         }
     }
@@ -156,10 +153,13 @@ impl MoneyCounter {
     }
 }
 
+/// How the quarantine writes records.
+const QUARANTINE: Dialect = Dialect { delimiter: b',', quotes: true };
+
 /// The census of one record in the form in which the quarantine keeps it: comma, RFC 4180.
 #[must_use]
 pub fn census_of_record(record: &[u8], money: &[MoneyCell]) -> Census {
-    let mut counter = MoneyCounter::new(b',', money.to_vec());
+    let mut counter = MoneyCounter::new(QUARANTINE, money.to_vec());
     counter.feed(record);
     counter.finish();
     let (sums, unreadable) = counter.sums();
@@ -289,7 +289,7 @@ mod tests {
             MoneyCell { column: "usd".into(), amount: 1, currency: CurrencyCell::Fixed("USD".into()) },
         ];
         for piece in 1..text.len() {
-            let mut counter = MoneyCounter::new(b',', cells.clone());
+            let mut counter = MoneyCounter::new(QUARANTINE, cells.clone());
             text.chunks(piece).for_each(|bytes| counter.feed(bytes));
             counter.finish();
             let (sums, unreadable) = counter.sums();
@@ -300,6 +300,15 @@ mod tests {
             assert_eq!(sum("earned", "USD"), Some(-30_000_000_000));
             assert_eq!(sum("usd", "USD"), Some(9_997_500_000_000));
         }
+    }
+
+    #[test]
+    fn long_amounts_and_currencies_are_whole() {
+        let (zeros, blanks, name) = ("0".repeat(300), " ".repeat(300), "e".repeat(300));
+        let cells = [MoneyCell { column: "earned".into(), amount: 0, currency: CurrencyCell::At(1) }];
+        let census = census_of_record(format!("{blanks}{zeros}12.5{zeros},{name}").as_bytes(), &cells);
+        assert_eq!(census.unreadable, 0);
+        assert_eq!(census.sums, [(("earned".to_owned(), name.to_uppercase()), 125_000_000_000)].into());
     }
 
     #[test]

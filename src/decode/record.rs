@@ -2,12 +2,14 @@
 
 use csv_core::{ReadRecordResult, Reader};
 
-use super::header;
+use super::header::{self, Dialect};
 use super::limits::Options;
 
 /// Why a record is refused, and the next step.
 pub(super) struct Problem {
     pub(super) message: String,
+    /// Which cell it is about, if it is about one.
+    pub(super) cell: Option<usize>,
     pub(super) hint: &'static str,
 }
 
@@ -23,8 +25,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(delimiter: u8) -> Self {
-        let reader = header::reader(delimiter);
+    pub(super) fn new(dialect: Dialect) -> Self {
+        let reader = header::reader(dialect);
         Record { reader, data: vec![0; 16 << 10], ends: vec![0; 256], bytes: 0, cells: 0, text_bytes: 0 }
     }
 
@@ -71,27 +73,33 @@ impl Record {
         grow(&mut self.ends, options.max_columns.saturating_add(1))
     }
 
+    /// Also of a record that was not read to its end: what stands behind its last whole cell is a cell, too.
     pub(super) fn over_limit(&self, options: &Options) -> Option<Problem> {
-        let (message, hint) = if self.cells > options.max_columns {
-            let message = format!("a record has more than {} cells", options.max_columns);
-            (message, "If the file is genuine, raise max_columns.")
-        } else if self.bytes > options.max_record_bytes {
-            let message = format!("a record has more than {} bytes", options.max_record_bytes);
-            (
-                message,
-                "Look for a quote without its partner on that line; if the file is genuine, raise max_record_bytes.",
-            )
-        } else if self.bytes > options.max_cell_bytes {
-            let column = self.cells().position(|cell| cell.len() > options.max_cell_bytes)? + 1;
-            let message = format!("cell {column} of a record has more than {} bytes", options.max_cell_bytes);
-            (
-                message,
-                "Look for a quote without its partner on that line; if the file is genuine, raise max_cell_bytes.",
-            )
-        } else {
-            return None;
+        let large_cell = || {
+            let open = self.ends().last().map_or(self.bytes, |end| self.bytes - end);
+            let mut lengths = self.cells().map(<[u8]>::len).chain([open]);
+            lengths.position(|length| length > options.max_cell_bytes)
         };
-        Some(Problem { message, hint })
+        if self.cells > options.max_columns {
+            let message = format!("a record has more than {} cells", options.max_columns);
+            let hint = "If the file is genuine, raise max_columns in [decode].";
+            return Some(Problem { message, cell: None, hint });
+        }
+        // Few records need a look at each of their cells.
+        if self.bytes <= options.max_cell_bytes.min(options.max_record_bytes) {
+            return None;
+        }
+        if let Some(cell) = large_cell() {
+            let message =
+                format!("cell {} of a record has more than {} bytes", cell + 1, options.max_cell_bytes);
+            let hint = "Look for a quote without its partner on that line; if the file is genuine, raise max_cell_bytes in [decode].";
+            return Some(Problem { message, cell: Some(cell), hint });
+        }
+        (self.bytes > options.max_record_bytes).then(|| Problem {
+            message: format!("a record has more than {} bytes", options.max_record_bytes),
+            cell: None,
+            hint: "Look for a quote without its partner on that line; if the file is genuine, raise max_record_bytes in [decode].",
+        })
     }
 }
 

@@ -5,8 +5,6 @@ use std::io::{self, Read};
 use super::Container;
 use crate::error::{Error, Kind, Result};
 
-pub(super) const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
-
 /// Bytes that begin a file, what such a file is, and what to do about it.
 struct Foreign {
     begins: &'static [u8],
@@ -16,6 +14,7 @@ struct Foreign {
 
 const EXPORT_AS_CSV: &str = "Export the report as CSV or TSV and load that file.";
 const SAVE_AS_UTF8: &str = "Save the file as UTF-8 text, or download it again from Partner Center.";
+const DECLARE_UTF16: &str = "Say which it is (`encoding` in [decode], --encoding of ingest: utf-16le or utf-16be), or save it as UTF-8.";
 const PACK_AS_GZIP: &str = "Unpack the file, or pack it as zip or gzip.";
 const LOOK_INSIDE: &str =
     "Open the file in a text editor: it says why the report was not delivered. Then download it again.";
@@ -25,12 +24,9 @@ const fn foreign(begins: &'static [u8], what: &'static str, next_step: &'static 
     Foreign { begins, what, next_step }
 }
 
-/// UTF-32 stands before UTF-16, whose mark begins the same.
-const BINARY: [Foreign; 13] = [
+const BINARY: [Foreign; 11] = [
     foreign(b"\xff\xfe\0\0", "UTF-32 text", SAVE_AS_UTF8),
     foreign(b"\0\0\xfe\xff", "UTF-32 text", SAVE_AS_UTF8),
-    foreign(b"\xff\xfe", "UTF-16 text", SAVE_AS_UTF8),
-    foreign(b"\xfe\xff", "UTF-16 text", SAVE_AS_UTF8),
     foreign(b"%PDF-", "a PDF document", EXPORT_AS_CSV),
     foreign(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (xls)", EXPORT_AS_CSV),
     foreign(b"PAR1", "a Parquet file", EXPORT_AS_CSV),
@@ -42,7 +38,7 @@ const BINARY: [Foreign; 13] = [
     foreign(b"SQLite format 3\0", "an SQLite database", EXPORT_AS_CSV),
 ];
 
-/// Pages that a server sends in place of a report, in lower case. White space and a byte order mark may stand before.
+/// Pages that a server sends in place of a report, in lower case. White space may stand before.
 const PAGES: [Foreign; 5] = [
     foreign(b"<!doctype", "an HTML page", LOOK_INSIDE),
     foreign(b"<html", "an HTML page", LOOK_INSIDE),
@@ -63,18 +59,24 @@ pub(super) fn container(first: &[u8]) -> Container {
     }
 }
 
-/// Refuses the beginning of a text file that is not delimited text in UTF-8.
-pub(super) fn check_text(first: &[u8], file: &str) -> Result<()> {
+/// Refuses the first bytes of a file that is no text. Stands before anything else: UTF-32 begins like UTF-16.
+pub(super) fn check_bytes(first: &[u8], file: &str) -> Result<()> {
     if container(first) != Container::Plain {
         return Err(refusal("an archive inside an archive", UNPACK, file));
     }
-    if let Some(found) = BINARY.iter().find(|foreign| first.starts_with(foreign.begins)) {
-        return Err(refusal(found.what, found.next_step, file));
+    match BINARY.iter().find(|foreign| first.starts_with(foreign.begins)) {
+        Some(found) => Err(refusal(found.what, found.next_step, file)),
+        None => Ok(()),
     }
+}
+
+/// Refuses the beginning of a text, in UTF-8 and without its byte order mark, that is no delimited text.
+pub(super) fn check_text(first: &[u8], file: &str) -> Result<()> {
     if looks_like_utf16(first) {
-        return Err(refusal("UTF-16 text", SAVE_AS_UTF8, file));
+        let what = "text that looks like UTF-16 and does not say so with a byte order mark";
+        return Err(refusal(what, DECLARE_UTF16, file));
     }
-    let text = first.strip_prefix(UTF8_BOM).unwrap_or(first).trim_ascii_start();
+    let text = first.trim_ascii_start();
     let begins = |foreign: &&Foreign| {
         text.get(..foreign.begins.len()).is_some_and(|start| start.eq_ignore_ascii_case(foreign.begins))
     };
@@ -120,29 +122,28 @@ mod tests {
 
     #[test]
     fn foreign_files_are_named() {
-        let cases: [(&[u8], &str); 13] = [
-            (b"\xff\xfea\0,\0b\0", "UTF-16"),
-            (b"\xfe\xff\0a\0,\0b", "UTF-16"),
+        let check = |bytes| check_bytes(bytes, "x.csv").and_then(|()| check_text(bytes, "x.csv"));
+        let cases: [(&[u8], &str); 11] = [
             (b"a\0,\0b\0\n\0", "UTF-16"),
             (b"\0a\0,\0b\0\n", "UTF-16"),
             (b"\xff\xfe\0\0a\0\0\0", "UTF-32"),
             (b"%PDF-1.7\n", "PDF"),
-            (b"\xef\xbb\xbf\r\n <!DOCTYPE html>", "HTML"),
+            (b"\r\n <!DOCTYPE html>", "HTML"),
             (b"<HTML><body>", "HTML"),
-            (b"\xef\xbb\xbf<?xml version=\"1.0\"?><Error>", "XML"),
+            (b"<?xml version=\"1.0\"?><Error>", "XML"),
             (b"{\"error\":{}}", "JSON"),
             (b"PK\x03\x04....", "archive inside"),
             (b"\x1f\x8b\x08", "archive inside"),
             (b"PAR1....", "Parquet"),
         ];
         for (bytes, word) in cases {
-            let error = check_text(bytes, "x.csv").unwrap_err();
+            let error = check(bytes).unwrap_err();
             assert_eq!(error.kind(), Kind::Contract);
             assert!(error.message().contains(word), "{error:?}");
             assert!(error.hint_text().is_some(), "{error:?}");
         }
-        for bytes in [&b""[..], b"\xef\xbb\xbf", b"a,b\n1,\0\n", b"BZh,PK,%PDF\n", b"\"{\",b\n"] {
-            assert!(check_text(bytes, "x.csv").is_ok(), "{}", bytes.escape_ascii());
+        for bytes in [&b""[..], b"a,b\n1,\0\n", b"BZh,PK,%PDF\n", b"\"{\",b\n"] {
+            assert!(check(bytes).is_ok(), "{}", bytes.escape_ascii());
         }
     }
 }

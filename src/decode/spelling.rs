@@ -5,15 +5,18 @@
 use std::io::Read;
 
 use super::archive::read_error;
+use super::encoding::{self, Transcoder};
 use super::header::{self, Layout};
 use super::limits::Options;
-use super::sniff::{self, UTF8_BOM};
+use super::sniff;
 use super::text::{BEGINNING_BYTES, Input};
 use crate::error::Result;
+use crate::model::Encoding;
 
 /// What was seen of one text file. Numbers are counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spelling {
+    pub encoding: Encoding,
     pub byte_order_mark: bool,
     /// The byte that parts cells.
     pub delimiter: u8,
@@ -46,14 +49,26 @@ pub(super) fn read(name: &str, mut input: Input<'_>, options: &Options) -> Resul
     let mut buffer = vec![0; BEGINNING_BYTES];
     let mut filled =
         sniff::read_full(&mut input.reader, &mut buffer).map_err(|error| read_error(error, name))?;
-    sniff::check_text(&buffer[..filled], name)?;
-    let mark = if buffer[..filled].starts_with(UTF8_BOM) { UTF8_BOM.len() } else { 0 };
-    let layout = header::find(&buffer[mark..filled], options.max_preamble_lines);
-    let mut scan = Scan::new(mark > 0, &layout);
+    sniff::check_bytes(&buffer[..filled], name)?;
+    let (encoding, mark) = encoding::told(&buffer[..filled], options.encoding);
+    let beginning = encoding::transcoded(&buffer[mark..filled], encoding);
+    sniff::check_text(&beginning, name)?;
+    let layout = header::find(&beginning, options.max_preamble_lines, options.quotes);
+    drop(beginning);
+    let mut scan = Scan::new(mark > 0, encoding, &layout);
+    let (mut transcoder, mut text) = (Transcoder::new(encoding), Vec::new());
     let mut start = mark;
     while filled > 0 {
         input.growth.add(filled, options, name)?;
-        buffer[start..filled].iter().for_each(|byte| scan.take(*byte));
+        let bytes = match &mut transcoder {
+            None => &buffer[start..filled],
+            Some(transcoder) => {
+                text.clear();
+                transcoder.push(&buffer[start..filled], &mut text);
+                text.as_slice()
+            }
+        };
+        bytes.iter().for_each(|byte| scan.take(*byte));
         start = 0;
         filled = input.reader.read(&mut buffer).map_err(|error| read_error(error, name))?;
     }
@@ -81,9 +96,9 @@ enum Place {
 }
 
 impl Scan {
-    fn new(byte_order_mark: bool, layout: &Layout) -> Self {
+    fn new(byte_order_mark: bool, encoding: Encoding, layout: &Layout) -> Self {
         let Layout { delimiter, preamble_records } = *layout;
-        let seen = Spelling { byte_order_mark, delimiter, preamble_records, ..Spelling::default() };
+        let seen = Spelling { encoding, byte_order_mark, delimiter, preamble_records, ..Spelling::default() };
         Scan { seen, place: Place::Start, open: false, quoted: false, after_cr: false, records: 0 }
     }
 

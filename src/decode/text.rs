@@ -6,17 +6,21 @@ use csv_core::ReadRecordResult;
 
 use super::archive::{DOWNLOAD_AGAIN, read_error};
 use super::census::{Census, Counter};
-use super::header;
+use super::encoding::{self, Transcoder};
+use super::header::{self, Dialect};
 use super::limits::{Growth, Options};
 use super::lines::Lines;
 use super::money::MoneyCounter;
 use super::record::{Problem, Record};
-use super::sniff::{self, UTF8_BOM};
+use super::sniff;
 use crate::error::{Error, Kind, Result};
-use crate::model::{MoneyCell, RawBatch};
+use crate::model::{Encoding, MoneyCell, RawBatch};
 
 /// How much of the beginning decides about format, delimiter and header: titles, header and some rows.
 pub(super) const BEGINNING_BYTES: usize = 64 << 10;
+
+const DECLARE: &str = "If the file is in another encoding, say so (`encoding` in [decode], --encoding of ingest, for example \
+    windows-1252), or save it as UTF-8; nothing of it was loaded.";
 
 /// Text read at once. Small enough to stay in the cache between the census and the reader.
 const READ_BYTES: usize = 256 << 10;
@@ -32,6 +36,7 @@ pub(super) struct Input<'a> {
 /// One text file: plain, unpacked from gzip, or an entry of a zip archive.
 pub struct TextFile<'a> {
     name: String,
+    encoding: Encoding,
     header: Vec<String>,
     header_line: u64,
     unterminated: bool,
@@ -81,14 +86,19 @@ impl<'a> TextFile<'a> {
         let filled =
             sniff::read_full(&mut input.reader, &mut beginning).map_err(|error| read_error(error, &name))?;
         beginning.truncate(filled);
-        sniff::check_text(&beginning, &name)?;
-        let bom_bytes = if beginning.starts_with(UTF8_BOM) { UTF8_BOM.len() } else { 0 };
-        input.growth.add(bom_bytes, options, &name)?;
-        let layout = header::find(&beginning[bom_bytes..], options.max_preamble_lines);
+        sniff::check_bytes(&beginning, &name)?;
+        let (encoding, mark_bytes) = encoding::told(&beginning, options.encoding);
+        input.growth.add(mark_bytes, options, &name)?;
+        let text = encoding::transcoded(&beginning[mark_bytes..], encoding);
+        sniff::check_text(&text, &name)?;
+        let layout = header::find(&text, options.max_preamble_lines, options.quotes);
+        drop(text);
+        let dialect = Dialect { delimiter: layout.delimiter, quotes: options.quotes };
         let mut start = Cursor::new(beginning);
-        start.set_position(bom_bytes as u64);
+        start.set_position(mark_bytes as u64);
         let mut file = TextFile {
             name,
+            encoding,
             header: Vec::new(),
             header_line: 0,
             unterminated: false,
@@ -100,15 +110,16 @@ impl<'a> TextFile<'a> {
                 source: start.chain(input.reader),
                 growth: input.growth,
                 declared_bytes: input.declared_bytes,
+                transcoder: Transcoder::new(encoding).map(|transcoder| (transcoder, vec![0; read_bytes])),
                 buffer: vec![0; read_bytes],
                 start: 0,
                 filled: 0,
                 at_end: false,
                 lines: Lines::new(),
-                census: Counter::new(layout.delimiter),
-                money: MoneyCounter::new(layout.delimiter, Vec::new()),
+                census: Counter::new(dialect),
+                money: MoneyCounter::new(dialect, Vec::new()),
             },
-            record: Record::new(layout.delimiter),
+            record: Record::new(dialect),
             largest: Largest::default(),
             options: options.clone(),
         };
@@ -120,6 +131,12 @@ impl<'a> TextFile<'a> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How its characters stand in bytes: told by the bytes, or by [`Options::encoding`].
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// The cells of the header as they stand in the file. Empty for a file without any record.
@@ -136,7 +153,7 @@ impl<'a> TextFile<'a> {
 
     /// Has the census sum the money of the rows as well, by code of its own. To be called before the first batch.
     pub fn count_money(&mut self, cells: Vec<MoneyCell>) {
-        let mut money = MoneyCounter::new(self.text.census.delimiter(), cells);
+        let mut money = MoneyCounter::new(self.text.census.dialect(), cells);
         money.feed(&self.text.buffer[self.text.start..self.text.filled]);
         if self.text.at_end {
             money.finish();
@@ -181,13 +198,15 @@ impl<'a> TextFile<'a> {
         }
         let Some(line) = line else { return Ok(()) };
         self.header_line = line;
-        for cell in self.record.cells() {
-            let Ok(name) = str::from_utf8(cell) else {
-                return Err(Error::new(Kind::Contract, "the header is not UTF-8 text")
+        for (index, cell) in self.record.cells().enumerate() {
+            let name = str::from_utf8(cell).map_err(|found| {
+                Error::new(Kind::Contract, "the header is not UTF-8 text")
                     .with("file", &self.name)
                     .with("line", line)
-                    .hint("Save the file as UTF-8 text, or download it again from Partner Center."));
-            };
+                    .with("cell", index + 1)
+                    .with("byte", format!("0x{:02x} in '{}'", cell[found.valid_up_to()], cell.escape_ascii()))
+                    .hint(DECLARE)
+            })?;
             self.header.push(name.to_owned());
         }
         Ok(())
@@ -235,10 +254,15 @@ impl<'a> TextFile<'a> {
             }
         };
         match problem {
-            Some(Problem { message, hint }) => Err(Error::new(Kind::Contract, message)
-                .with("file", &self.name)
-                .with("line", line)
-                .hint(hint)),
+            Some(Problem { message, cell, hint }) => {
+                let error = Error::new(Kind::Contract, message).with("file", &self.name).with("line", line);
+                let column = cell.and_then(|cell| self.header.get(cell));
+                Err(match column {
+                    Some(column) => error.with("column", column),
+                    None => error,
+                }
+                .hint(hint))
+            }
             None => {
                 self.misquoted = self.text.census.is_misquoted(self.records_read);
                 self.records_read += 1;
@@ -251,7 +275,7 @@ impl<'a> TextFile<'a> {
     fn last_record_problem(&mut self) -> Option<Problem> {
         if self.text.census.in_quotes() || self.record.width() < self.header.len() {
             let message = "the file ends in the middle of its last record".to_owned();
-            return Some(Problem { message, hint: DOWNLOAD_AGAIN });
+            return Some(Problem { message, cell: None, hint: DOWNLOAD_AGAIN });
         }
         self.unterminated = true;
         self.record.over_limit(&self.options)
@@ -263,6 +287,8 @@ struct Text<'a> {
     source: Chain<Cursor<Vec<u8>>, Box<dyn Read + Send + 'a>>,
     growth: Growth<'a>,
     declared_bytes: Option<u64>,
+    /// For a text that is not UTF-8, with the bytes that it is given.
+    transcoder: Option<(Transcoder, Vec<u8>)>,
     buffer: Vec<u8>,
     // The bytes of `buffer` that were read from the source and not yet by the CSV reader.
     start: usize,
@@ -296,27 +322,49 @@ impl Text<'_> {
     /// Replaces the buffer, all of which has been read, by the next bytes of the source.
     fn refill(&mut self, file: &str, options: &Options) -> Result<()> {
         (self.start, self.filled) = (0, 0);
-        self.filled = loop {
-            match self.source.read(&mut self.buffer) {
-                Ok(filled) => break filled,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(read_error(error, file)),
+        // A few bytes of another encoding may be less than a character.
+        while self.filled == 0 && !self.at_end {
+            let bytes = self.transcoder.as_mut().map_or(&mut self.buffer, |(_, bytes)| bytes);
+            let read = read_some(&mut self.source, bytes).map_err(|error| read_error(error, file))?;
+            self.growth.add(read, options, file)?;
+            self.at_end = read == 0;
+            self.filled = read;
+            if let Some((transcoder, bytes)) = &mut self.transcoder {
+                self.buffer.clear();
+                transcoder.push(&bytes[..read], &mut self.buffer);
+                self.filled = self.buffer.len();
             }
-        };
-        self.at_end = self.filled == 0;
-        self.growth.add(self.filled, options, file)?;
+        }
         self.census.feed(&self.buffer[..self.filled]);
         self.money.feed(&self.buffer[..self.filled]);
         if self.at_end {
             self.money.finish();
+            self.check_end(file)?;
         }
+        Ok(())
+    }
+
+    /// Whether the text that has ended is whole.
+    fn check_end(&self, file: &str) -> Result<()> {
         let bytes = self.growth.file_bytes;
-        match self.declared_bytes {
-            Some(declared) if self.at_end && bytes != declared => {
-                let message = format!("the zip entry has {bytes} bytes and the archive states {declared}");
-                Err(Error::new(Kind::Contract, message).with("file", file).hint(DOWNLOAD_AGAIN))
+        let message = match (&self.transcoder, self.declared_bytes) {
+            (_, Some(declared)) if bytes != declared => {
+                format!("the zip entry has {bytes} bytes and the archive states {declared}")
             }
-            _ => Ok(()),
+            (Some((transcoder, _)), _) if transcoder.is_cut() => {
+                "the file ends in the middle of a character".to_owned()
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(Kind::Contract, message).with("file", file).hint(DOWNLOAD_AGAIN))
+    }
+}
+
+fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
         }
     }
 }

@@ -90,12 +90,21 @@ impl Engine {
     pub fn rows_at_once(&self) -> u64 {
         self.memory / ROW_BYTES
     }
+
+    /// How many keys can be grouped at once.
+    #[must_use]
+    pub fn keys_at_once(&self) -> u64 {
+        self.memory / KEY_BYTES
+    }
 }
 
 /// Memory for a row of a hundred columns in a plan of sorts and a join: some 2 KiB, and eight times that, because both
 /// sides, their sorts and the streams between them share the pool. With a quarter of it, 1.2 million rows of 107 columns
 /// ran out of 256 MiB.
 const ROW_BYTES: u64 = 16 * 1024;
+
+/// Memory for a key and its count, which two threads may hold.
+const KEY_BYTES: u64 = 256;
 
 /// Rows of which a join holds the keys in memory; above this it sorts both sides and spills.
 const MAX_HELD_ROWS: u64 = 2_000_000;

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::format::FORMAT;
 use super::{Lake, held_path, held_prefix, resolved_path};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, DatasetName, Difference, RequestId, RunId, Window};
+use crate::model::{Account, DatasetName, Declared, Difference, RequestId, RunId, Window};
 
 /// One held window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     format: u32,
-    /// Ten hex digits, made of account, dataset, window and content: the same export held twice is held once.
+    /// Ten hex digits, made of account, dataset, window, content and how that was to be read: the same export held twice
+    /// is held once.
     pub id: String,
     #[serde(flatten)]
     pub export: HeldExport,
@@ -39,6 +40,9 @@ pub struct HeldExport {
     pub blob: String,
     pub blob_bytes: u64,
     pub extracted_at: Option<Timestamp>,
+    /// How it was to be read: accepted later, it is read the same way.
+    #[serde(default, skip_serializing_if = "Declared::is_nothing")]
+    pub declared: Declared,
 }
 
 /// How a held window ended.
@@ -69,7 +73,10 @@ impl Held {
         now: Timestamp,
     ) -> Held {
         let window = export.window.map(|window| window.to_string()).unwrap_or_default();
-        let named = [export.account.as_str(), export.dataset.as_str(), &window, &export.blob].join("\n");
+        let mut named = [export.account.as_str(), export.dataset.as_str(), &window, &export.blob].join("\n");
+        if !export.declared.is_nothing() {
+            named.push_str(&format!("\n{:?}", export.declared));
+        }
         let id = blake3::hash(named.as_bytes()).to_hex()[..10].to_owned();
         Held { format: FORMAT, id, export, held_at: now, run_id, reason, differences }
     }

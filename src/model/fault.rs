@@ -21,6 +21,8 @@ pub enum FaultCode {
     NotADate,
     NotATimestamp,
     NotAMonth,
+    /// A date such as 9/10/2026 in a column of which nothing tells whether the month or the day stands first.
+    AmbiguousDate,
     /// Text stands behind the closing quote of a cell: where cells and records end is doubtful.
     BadQuoting,
 }
@@ -39,6 +41,7 @@ impl FaultCode {
             FaultCode::NotADate => "not-a-date",
             FaultCode::NotATimestamp => "not-a-timestamp",
             FaultCode::NotAMonth => "not-a-month",
+            FaultCode::AmbiguousDate => "ambiguous-date",
             FaultCode::BadQuoting => "bad-quoting",
         }
     }

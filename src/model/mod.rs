@@ -1,6 +1,7 @@
 //! The values that stages hand to each other. This room imports no other.
 
 mod check;
+mod declared;
 mod due;
 mod expiry;
 mod explained;
@@ -18,6 +19,7 @@ mod table;
 mod totals;
 
 pub use check::{Check, Checkup, Verdict};
+pub use declared::{DateOrder, Declared, Encoding};
 pub use due::{
     Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
 };

@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
-use crate::model::{FaultCode, RawBatch};
+use crate::model::{DateOrder, FaultCode, RawBatch};
 use crate::schema::LogicalType;
 
 use super::dates::{MonthCell, parse_date, parse_month, parse_timestamp};
@@ -29,6 +29,14 @@ pub(super) struct Source {
     /// Fraction digits of the decimals.
     pub scale: u8,
     pub required: bool,
+    /// Of its slashed dates. `None`: not known.
+    pub order: Option<DateOrder>,
+}
+
+impl Source {
+    pub fn has_dates(&self) -> bool {
+        matches!(self.logical, LogicalType::Date | LogicalType::Timestamp | LogicalType::Month)
+    }
 }
 
 /// A cell that does not fit: row, rank of the column, code. They sort into "first fault in column order".
@@ -101,13 +109,15 @@ impl Column {
                 });
             }
             Values::Wide(values) if source.logical == LogicalType::Timestamp => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| parse_timestamp(cell));
+                take_values(raw, block, source, valid, values, bad, |_, cell| {
+                    parse_timestamp(cell, source.order)
+                });
             }
             Values::Wide(values) => {
                 take_values(raw, block, source, valid, values, bad, |_, cell| parse_integer(cell));
             }
             Values::Days(values) => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| parse_date(cell));
+                take_values(raw, block, source, valid, values, bad, |_, cell| parse_date(cell, source.order));
             }
             Values::Boolean(values) => {
                 take_values(raw, block, source, valid, values, bad, |_, cell| parse_boolean(cell));
@@ -181,7 +191,7 @@ fn take_text(
             bad.push((row, source.column, FaultCode::MissingValue));
         }
         if !blank && source.logical == LogicalType::Month {
-            match parse_month(cell) {
+            match parse_month(cell, source.order) {
                 Ok(MonthCell::Month(month)) => bytes.extend_from_slice(month.to_string().as_bytes()),
                 Ok(MonthCell::Text(text)) => bytes.extend_from_slice(text),
                 Err(code) => bad.push((row, source.column, code)),

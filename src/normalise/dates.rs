@@ -1,6 +1,8 @@
 //! Cells to days, instants and months. Every accepted spelling has one meaning; the rest is refused.
 
-use crate::model::{FaultCode, Month};
+use crate::model::{DateOrder, FaultCode, Month};
+
+use super::slashed::Slashed;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 pub(super) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -28,25 +30,24 @@ const MONTH_NAMES: [&str; 12] = [
 
 /// A written point in time.
 #[derive(Clone, Copy)]
-struct Moment {
+pub(super) struct Moment {
     /// Since 1970-01-01, as written, before the offset.
-    days: i32,
+    pub days: i32,
     /// Since midnight, as written.
-    micros: i64,
+    pub micros: i64,
     /// East of Greenwich.
-    offset_minutes: i64,
+    pub offset_minutes: i64,
 }
 
 /// Days since 1970-01-01.
 ///
-/// Accepted: `yyyy-MM-dd`; any spelling of [`parse_timestamp`] at midnight and without an offset;
-/// `M/d/yyyy` where the day is above 12, because only then the order is certain.
+/// Accepted: `yyyy-MM-dd`, `M/d/yyyy`, and any spelling of [`parse_timestamp`] at midnight and without an offset.
 ///
 /// # Errors
-/// [`FaultCode::NotADate`].
-pub fn parse_date(cell: &[u8]) -> Result<i32, FaultCode> {
-    match parse_moment(cell.trim_ascii()) {
-        Some(Moment { days, micros: 0, offset_minutes: 0 }) => Ok(days),
+/// [`FaultCode::NotADate`]; [`FaultCode::AmbiguousDate`] for slashes without an order.
+pub fn parse_date(cell: &[u8], order: Option<DateOrder>) -> Result<i32, FaultCode> {
+    match parse_moment(cell.trim_ascii(), order, FaultCode::NotADate)? {
+        Moment { days, micros: 0, offset_minutes: 0 } => Ok(days),
         _ => Err(FaultCode::NotADate),
     }
 }
@@ -54,14 +55,14 @@ pub fn parse_date(cell: &[u8]) -> Result<i32, FaultCode> {
 /// Microseconds since 1970-01-01T00:00:00Z.
 ///
 /// Accepted: `yyyy-MM-ddTHH:mm:ss`, with a blank instead of `T`, with one to nine fraction digits, with `Z` or an
-/// offset `+hh:mm`; without an offset it is UTC. Also `M/d/yyyy h:mm:ss AM` where the day is above 12. A bare date
-/// is its midnight. Fraction digits beyond the sixth are cut off, not refused: the service prints seven, and time is
-/// not money.
+/// offset `+hh:mm`; without an offset it is UTC. Also `M/d/yyyy h:mm:ss AM`, or the day first: which of them holds is for
+/// the whole column to say. A bare date is its midnight. Fraction digits beyond the sixth are cut off, not refused: the
+/// service prints seven, and time is not money.
 ///
 /// # Errors
-/// [`FaultCode::NotATimestamp`].
-pub fn parse_timestamp(cell: &[u8]) -> Result<i64, FaultCode> {
-    let moment = parse_moment(cell.trim_ascii()).ok_or(FaultCode::NotATimestamp)?;
+/// [`FaultCode::NotATimestamp`]; [`FaultCode::AmbiguousDate`] for slashes without an order.
+pub fn parse_timestamp(cell: &[u8], order: Option<DateOrder>) -> Result<i64, FaultCode> {
+    let moment = parse_moment(cell.trim_ascii(), order, FaultCode::NotATimestamp)?;
     let local = i64::from(moment.days) * MICROS_PER_DAY + moment.micros;
     Ok(local - moment.offset_minutes * 60 * MICROS_PER_SECOND)
 }
@@ -77,8 +78,8 @@ pub enum MonthCell<'a> {
 /// are kept as they stand.
 ///
 /// # Errors
-/// [`FaultCode::NotAMonth`].
-pub fn parse_month(cell: &[u8]) -> Result<MonthCell<'_>, FaultCode> {
+/// [`FaultCode::NotAMonth`]; [`FaultCode::AmbiguousDate`] for a date with slashes without an order.
+pub fn parse_month(cell: &[u8], order: Option<DateOrder>) -> Result<MonthCell<'_>, FaultCode> {
     let cell = cell.trim_ascii();
     if NO_MONTH.iter().any(|text| cell.eq_ignore_ascii_case(text.as_bytes())) {
         return Ok(MonthCell::Text(cell));
@@ -94,7 +95,7 @@ pub fn parse_month(cell: &[u8]) -> Result<MonthCell<'_>, FaultCode> {
             u8::try_from(month).ok().filter(|month| (1..=12).contains(month) && YEARS.contains(&year));
         return month.map(|month| MonthCell::Month(Month::new(year, month))).ok_or(FaultCode::NotAMonth);
     }
-    let moment = parse_moment(cell).ok_or(FaultCode::NotAMonth)?;
+    let moment = parse_moment(cell, order, FaultCode::NotAMonth)?;
     Ok(MonthCell::Month(Month::of_epoch_days(moment.days)))
 }
 
@@ -113,16 +114,22 @@ fn named_month(cell: &[u8]) -> Option<(i32, i32)> {
     Some((number(year)?, i32::try_from(month).ok()? + 1))
 }
 
-fn parse_moment(cell: &[u8]) -> Option<Moment> {
+/// `wrong` for a cell that is no moment.
+fn parse_moment(cell: &[u8], order: Option<DateOrder>, wrong: FaultCode) -> Result<Moment, FaultCode> {
     if cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-' {
-        let days = civil_days(number(&cell[..4])?, number(&cell[5..7])?, number(&cell[8..10])?)?;
-        return match &cell[10..] {
-            [] => Some(Moment { days, micros: 0, offset_minutes: 0 }),
-            [b'T' | b't' | b' ', time @ ..] => parse_time(days, time),
-            _ => None,
-        };
+        return parse_iso(cell).ok_or(wrong);
     }
-    parse_american(cell)
+    let slashed = Slashed::parse(cell).filter(|slashed| slashed.is_date()).ok_or(wrong)?;
+    slashed.moment(order.ok_or(FaultCode::AmbiguousDate)?).ok_or(wrong)
+}
+
+fn parse_iso(cell: &[u8]) -> Option<Moment> {
+    let days = civil_days(number(&cell[..4])?, number(&cell[5..7])?, number(&cell[8..10])?)?;
+    match &cell[10..] {
+        [] => Some(Moment { days, micros: 0, offset_minutes: 0 }),
+        [b'T' | b't' | b' ', time @ ..] => parse_time(days, time),
+        _ => None,
+    }
 }
 
 /// `HH:mm:ss[.f{1,9}][Z|+hh:mm]`.
@@ -157,52 +164,20 @@ fn parse_time(days: i32, time: &[u8]) -> Option<Moment> {
         }
         _ => return None,
     };
-    Some(Moment { days, micros: seconds * MICROS_PER_SECOND + micros, offset_minutes })
+    Some(Moment { days, micros: self::micros(seconds) + micros, offset_minutes })
 }
 
-/// `M/d/yyyy` and `M/d/yyyy h:mm:ss AM`. A day of 12 or less might as well be a month: refused.
-fn parse_american(cell: &[u8]) -> Option<Moment> {
-    let (date, time) = match cell.iter().position(|byte| *byte == b' ') {
-        Some(at) => (&cell[..at], Some(&cell[at + 1..])),
-        None => (cell, None),
-    };
-    let mut parts = date.split(|byte| *byte == b'/');
-    let (month, day, year) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || year.len() != 4 || month.len() > 2 || day.len() > 2 {
-        return None;
-    }
-    let day = number(day)?;
-    if day <= 12 {
-        return None;
-    }
-    let days = civil_days(number(year)?, number(month)?, day)?;
-    let Some(time) = time else {
-        return Some(Moment { days, micros: 0, offset_minutes: 0 });
-    };
-    let at = time.iter().position(|byte| *byte == b' ')?;
-    let (clock, half) = (&time[..at], &time[at + 1..]);
-    let mut parts = clock.split(|byte| *byte == b':');
-    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || hour.len() > 2 || minute.len() != 2 || second.len() != 2 {
-        return None;
-    }
-    let hour = number(hour).filter(|hour| (1..=12).contains(hour))? % 12;
-    let afternoon = match half {
-        [b'A' | b'a', b'M' | b'm'] => 0,
-        [b'P' | b'p', b'M' | b'm'] => 12,
-        _ => return None,
-    };
-    let seconds = clock_seconds(hour + afternoon, number(minute)?, number(second)?)?;
-    Some(Moment { days, micros: seconds * MICROS_PER_SECOND, offset_minutes: 0 })
+pub(super) fn micros(seconds: i64) -> i64 {
+    seconds * MICROS_PER_SECOND
 }
 
-fn clock_seconds(hour: i32, minute: i32, second: i32) -> Option<i64> {
+pub(super) fn clock_seconds(hour: i32, minute: i32, second: i32) -> Option<i64> {
     (hour < 24 && minute < 60 && second < 60).then(|| i64::from(hour * 3600 + minute * 60 + second))
 }
 
 /// One to four plain digits.
 #[inline]
-fn number(digits: &[u8]) -> Option<i32> {
+pub(super) fn number(digits: &[u8]) -> Option<i32> {
     if digits.is_empty() || digits.len() > 4 {
         return None;
     }
@@ -211,7 +186,7 @@ fn number(digits: &[u8]) -> Option<i32> {
 
 /// Days since 1970-01-01 of a date that exists.
 #[inline]
-fn civil_days(year: i32, month: i32, day: i32) -> Option<i32> {
+pub(super) fn civil_days(year: i32, month: i32, day: i32) -> Option<i32> {
     const LENGTHS: [i32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let length = *LENGTHS.get(usize::try_from(month - 1).ok()?)?;
     let leap = month == 2 && (year % 4 == 0 && year % 100 != 0 || year % 400 == 0);
@@ -235,6 +210,8 @@ mod tests {
     use jiff::{Timestamp, ToSpan};
     use proptest::prelude::*;
 
+    const MONTH_FIRST: Option<DateOrder> = Some(DateOrder::MonthFirst);
+
     fn micros(text: &str) -> Option<i64> {
         Some(text.parse::<Timestamp>().unwrap().as_microsecond())
     }
@@ -249,11 +226,12 @@ mod tests {
             ("2026-09-01T10:11:12.1234567Z", micros("2026-09-01T10:11:12.123456Z")),
             ("2026-09-01T01:00:00+02:00", micros("2026-08-31T23:00:00Z")),
             ("2026-09-01T01:00:00-05:30", micros("2026-09-01T06:30:00Z")),
-            ("9/15/2026", micros("2026-09-15T00:00:00Z")),
+            ("9/1/2026", micros("2026-09-01T00:00:00Z")),
             ("9/15/2026 12:00:01 AM", micros("2026-09-15T00:00:01Z")),
             ("09/15/2026 12:30:00 pm", micros("2026-09-15T12:30:00Z")),
-            ("9/12/2026", None),
             ("15/9/2026", None),
+            ("9/15/2026 14:30:00", None),
+            ("9/15/26", None),
             ("2026-02-29", None),
             ("2026-9-1", None),
             ("2026-09-01T24:00:00", None),
@@ -270,20 +248,39 @@ mod tests {
             ("46000", None),
             ("", None),
         ] {
-            assert_eq!(parse_timestamp(cell.as_bytes()).ok(), expected, "{cell:?}");
+            assert_eq!(parse_timestamp(cell.as_bytes(), MONTH_FIRST).ok(), expected, "{cell:?}");
         }
     }
 
     #[test]
+    fn slashes_mean_what_the_order_says_and_nothing_without_one() {
+        let september_10 = parse_date(b"2026-09-10", None).unwrap();
+        let october_9 = parse_date(b"2026-10-09", None).unwrap();
+        let day_first = Some(DateOrder::DayFirst);
+        assert_eq!(parse_date(b"9/10/2026", MONTH_FIRST), Ok(september_10));
+        assert_eq!(parse_date(b"9/10/2026", day_first), Ok(october_9));
+        assert_eq!(parse_month(b"9/10/2026", day_first), Ok(MonthCell::Month(Month::new(2026, 10))));
+        // Also where one order alone gives a date: that is for the column to find.
+        for cell in [&b"9/10/2026"[..], b"9/15/2026", b"15/9/2026", b"9/9/2026 1:00:00 AM"] {
+            assert_eq!(parse_date(cell, None), Err(FaultCode::AmbiguousDate));
+            assert_eq!(parse_timestamp(cell, None), Err(FaultCode::AmbiguousDate));
+            assert_eq!(parse_month(cell, None), Err(FaultCode::AmbiguousDate));
+        }
+        assert_eq!(parse_date(b"15/15/2026", None), Err(FaultCode::NotADate));
+        assert_eq!(parse_date(b"9/15/2026", day_first), Err(FaultCode::NotADate));
+    }
+
+    #[test]
     fn a_date_has_no_time() {
-        let day = parse_date(b"2026-09-15").unwrap();
+        let day = parse_date(b"2026-09-15", None).unwrap();
         for same in
             ["2026-09-15T00:00:00Z", "2026-09-15 00:00:00.0000000", "9/15/2026", "9/15/2026 12:00:00 AM"]
         {
-            assert_eq!(parse_date(same.as_bytes()), Ok(day), "{same}");
+            assert_eq!(parse_date(same.as_bytes(), MONTH_FIRST), Ok(day), "{same}");
         }
-        for bad in ["2026-09-15T00:00:01Z", "2026-09-15T00:00:00+02:00", "2026-09-31", "9/10/2026"] {
-            assert_eq!(parse_date(bad.as_bytes()), Err(FaultCode::NotADate), "{bad}");
+        for bad in ["2026-09-15T00:00:01Z", "2026-09-15T00:00:00+02:00", "2026-09-31", "9/15/2026 1:00:00 AM"]
+        {
+            assert_eq!(parse_date(bad.as_bytes(), MONTH_FIRST), Err(FaultCode::NotADate), "{bad}");
         }
     }
 
@@ -300,14 +297,14 @@ mod tests {
             "2020-09-30",
             " 2020-09-01T00:00:00Z",
         ] {
-            assert_eq!(parse_month(same.as_bytes()), september, "{same}");
+            assert_eq!(parse_month(same.as_bytes(), None), september, "{same}");
         }
-        assert_eq!(parse_month(b" Not applicable"), Ok(MonthCell::Text(b"Not applicable")));
-        assert_eq!(parse_month(b"Not available"), Ok(MonthCell::Text(b"Not available")));
+        assert_eq!(parse_month(b" Not applicable", None), Ok(MonthCell::Text(b"Not applicable")));
+        assert_eq!(parse_month(b"Not available", None), Ok(MonthCell::Text(b"Not available")));
         for bad in
             ["Sept-2020", "2020-13", "13/2020", "00/2020", "2020", "Sep-20", "n/a", "2020-9", "1800-01"]
         {
-            assert_eq!(parse_month(bad.as_bytes()), Err(FaultCode::NotAMonth), "{bad}");
+            assert_eq!(parse_month(bad.as_bytes(), None), Err(FaultCode::NotAMonth), "{bad}");
         }
     }
 
@@ -316,27 +313,37 @@ mod tests {
         fn every_day_reads_back(days in 0i32..401_768) {
             let date = Date::constant(1900, 1, 1).checked_add(days.days()).unwrap();
             let epoch = (date - Date::constant(1970, 1, 1)).get_days();
-            prop_assert_eq!(parse_date(date.to_string().as_bytes()), Ok(epoch));
-            let american = format!("{}/{}/{}", date.month(), date.day(), date.year());
-            let expected = if date.day() > 12 { Ok(epoch) } else { Err(FaultCode::NotADate) };
-            prop_assert_eq!(parse_date(american.as_bytes()), expected);
+            prop_assert_eq!(parse_date(date.to_string().as_bytes(), None), Ok(epoch));
+            let (month, day, year) = (date.month(), date.day(), date.year());
+            for (order, text) in [
+                (DateOrder::MonthFirst, format!("{month}/{day}/{year}")),
+                (DateOrder::DayFirst, format!("{day:02}/{month:02}/{year}")),
+            ] {
+                prop_assert_eq!(parse_date(text.as_bytes(), Some(order)), Ok(epoch));
+                let proves = Slashed::parse(text.as_bytes()).unwrap().proves();
+                prop_assert_eq!(proves, (day > 12).then_some(order));
+            }
         }
 
         #[test]
         fn every_microsecond_reads_back(micros in -2_208_988_800_000_000i64..32_503_680_000_000_000) {
             let text = Timestamp::from_microsecond(micros).unwrap().to_string();
-            prop_assert_eq!(parse_timestamp(text.as_bytes()), Ok(micros));
+            prop_assert_eq!(parse_timestamp(text.as_bytes(), None), Ok(micros));
         }
 
         #[test]
         fn any_bytes_are_an_answer(cell in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = (parse_date(&cell), parse_timestamp(&cell), parse_month(&cell));
+            for order in [None, MONTH_FIRST] {
+                let _ = (parse_date(&cell, order), parse_timestamp(&cell, order), parse_month(&cell, order));
+            }
         }
 
         #[test]
         fn date_like_bytes_are_an_answer(cell in "[-/:.TZ 0-9APMa-c+]{0,32}") {
             let cell = cell.as_bytes();
-            let _ = (parse_date(cell), parse_timestamp(cell), parse_month(cell));
+            for order in [None, MONTH_FIRST] {
+                let _ = (parse_date(cell, order), parse_timestamp(cell, order), parse_month(cell, order));
+            }
         }
     }
 }

@@ -15,29 +15,36 @@
 //! quarantine. A record with more or fewer cells than the header is refused, never shifted. A blank cell (empty, or
 //! ASCII blanks alone) is null; a text is otherwise kept byte for byte, outer blanks included.
 //!
+//! A date such as 9/10/2026 has an order of month and day that its whole column decides, or nobody ([`Survey`]): its rows
+//! are refused as [`FaultCode::AmbiguousDate`] until [`Normaliser::decide`] has heard what the file proves.
+//!
 //! The census of `decode` sums the same money from the bytes, with code of its own: what both sides say must be equal.
 
 mod cells;
 mod dates;
 mod decimal;
 mod lineage;
+mod orders;
 mod refuse;
 mod rules;
+mod slashed;
 mod typed_totals;
 
 pub use dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 pub use decimal::parse_decimal;
 pub use lineage::Origin;
+pub use orders::Survey;
 pub use rules::rule;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;
 
-use crate::model::{FaultCode, MoneyColumn, Normalised, RawBatch};
+use crate::model::{DateOrder, FaultCode, MoneyColumn, Normalised, RawBatch};
 use crate::schema::{Column, Dataset, HeaderMatch};
 
 use cells::{BadCell, Source, type_rows};
 use lineage::{Extra, identified, key_text, origin_columns, row_hashes, row_keys};
+use orders::Proof;
 use refuse::{Columns, quarantine};
 
 /// Types the rows of one file.
@@ -70,6 +77,7 @@ impl Normaliser {
                 arrow: column.arrow.clone(),
                 scale: column.scale().unwrap_or_default(),
                 required: column.required,
+                order: None,
             })
         };
         Normaliser {
@@ -84,6 +92,33 @@ impl Normaliser {
             matched,
             origin,
         }
+    }
+
+    /// All slashed dates have this order: a person says so.
+    pub fn declare(&mut self, order: DateOrder) {
+        self.sources.iter_mut().for_each(|source| source.order = Some(order));
+    }
+
+    /// For a look at all rows of the file.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        let dates = self.sources.iter().filter(|source| source.has_dates());
+        let columns = dates.map(|source| (source.cell, Proof::default())).collect();
+        Survey { width: self.matched.width, columns }
+    }
+
+    /// Gives each column the order that the file proves, and tells of it in words.
+    pub fn decide(&mut self, survey: &Survey) -> Vec<String> {
+        let dates = self.sources.iter_mut().filter(|source| source.has_dates());
+        let mut told = Vec::new();
+        for (source, (_, proof)) in dates.zip(&survey.columns) {
+            source.order = proof.order();
+            let column = self.columns.note(source.column, *proof);
+            if let (Some(order), Some(line)) = (source.order, proof.month_first.or(proof.day_first)) {
+                told.push(format!("dates in {column} are {}: line {line} proves it", order.as_str()));
+            }
+        }
+        told
     }
 
     /// Types one batch of the file.

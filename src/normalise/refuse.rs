@@ -4,6 +4,7 @@ use crate::model::{Fault, FaultCode, QuarantinedRow, RawBatch};
 use crate::schema::{Column, HeaderMatch, LogicalType};
 
 use super::cells::BadCell;
+use super::orders::Proof;
 
 /// Characters of a cell that a fault shows.
 const FOUND_CHARS: usize = 200;
@@ -19,6 +20,8 @@ struct Described {
     cell: Option<usize>,
     logical: LogicalType,
     scale: u8,
+    /// What the file proves about the order of its slashed dates.
+    proof: Proof,
 }
 
 impl Columns {
@@ -28,14 +31,23 @@ impl Columns {
             cell: *cell,
             logical: column.logical,
             scale: column.scale().unwrap_or_default(),
+            proof: Proof::default(),
         });
         let unknown = matched.unknown.iter().map(|(cell, name)| Described {
             published: name.clone(),
             cell: Some(*cell),
             logical: LogicalType::String,
             scale: 0,
+            proof: Proof::default(),
         });
         Columns { width: matched.width, columns: known.chain(unknown).collect() }
+    }
+
+    /// Takes note of what the file proves about a column, and gives back its published name.
+    pub fn note(&mut self, column: usize, proof: Proof) -> &str {
+        let about = &mut self.columns[column];
+        about.proof = proof;
+        &about.published
     }
 }
 
@@ -68,15 +80,23 @@ fn describe(raw: &RawBatch, row: usize, column: usize, code: FaultCode, columns:
     Fault {
         code,
         column: Some(about.published.clone()),
-        expected: expected(code, about),
+        expected: expected(code, about, cell),
         found: String::from_utf8_lossy(cell).chars().take(FOUND_CHARS).collect(),
     }
 }
 
-fn expected(code: FaultCode, about: &Described) -> String {
+fn expected(code: FaultCode, about: &Described, cell: &[u8]) -> String {
     let text = match (code, about.logical) {
         (FaultCode::MissingValue, _) => "a value: this column is never blank",
-        (FaultCode::NotUtf8, _) => "text in UTF-8",
+        (FaultCode::NotUtf8, _) => {
+            let at = str::from_utf8(cell).err().map_or(0, |found| found.valid_up_to());
+            let byte = cell.get(at).copied().unwrap_or_default();
+            return format!(
+                "UTF-8, and byte {} of the cell is 0x{byte:02x}; if the file is in another encoding, declare it \
+                 (encoding = \"windows-1252\" in [decode], --encoding of ingest)",
+                at + 1
+            );
+        }
         (FaultCode::NotADecimal, _) => {
             "a decimal number such as -1234.50 or 1,234.50; '1,234' alone could also mean 1.234"
         }
@@ -89,12 +109,16 @@ fn expected(code: FaultCode, about: &Described) -> String {
         }
         (FaultCode::NotAnInteger, _) => "a whole number",
         (FaultCode::NotABoolean, _) => "true, false, yes, no, 1 or 0",
-        (FaultCode::NotADate, _) => {
-            "a date yyyy-MM-dd between 1900 and 2999; in M/d/yyyy the order is only certain where the day is above 12"
-        }
+        (FaultCode::NotADate, _) => "a date yyyy-MM-dd, or M/d/yyyy, between 1900 and 2999",
         (FaultCode::NotATimestamp, _) => {
-            "a UTC time such as 2026-09-01T10:11:12Z between 1900 and 2999; \
-             in M/d/yyyy the order is only certain where the day is above 12"
+            "a UTC time such as 2026-09-01T10:11:12Z, or M/d/yyyy h:mm:ss AM, between 1900 and 2999"
+        }
+        (FaultCode::AmbiguousDate, _) => {
+            return format!(
+                "a date whose month is certain: {}; say which stands first \
+                 (date_order = \"month-first\" or \"day-first\" in [decode], --date-order of ingest)",
+                about.proof.lack()
+            );
         }
         (FaultCode::NotAMonth, _) => {
             "a month such as Sep-2026 or 2026-09, 'Not applicable' or 'Not available'"

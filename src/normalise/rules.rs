@@ -34,7 +34,7 @@ fn value_rule(column: &Column, cell: &[u8]) -> Vec<String> {
         LogicalType::Boolean => "true, yes, 1 or false, no, 0 in any case".to_owned(),
         LogicalType::Date => "date; a time behind it must be midnight".to_owned(),
         LogicalType::Timestamp => "time in UTC, to the microsecond".to_owned(),
-        LogicalType::Month => match super::parse_month(cell) {
+        LogicalType::Month => match super::parse_month(cell, None) {
             Ok(MonthCell::Text(_)) => "text that says why there is no month".to_owned(),
             _ => "month, written YYYY-MM".to_owned(),
         },

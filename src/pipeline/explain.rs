@@ -11,7 +11,8 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Chain, Lake, Manifest, Moment, raw_path};
 use crate::model::{
-    Account, Explained, ExplainedCell, PartitionKey, Proof, RawBatch, RequestId, RunId, shorten_decimal,
+    Account, DateOrder, Explained, ExplainedCell, PartitionKey, Proof, RawBatch, RequestId, RunId,
+    shorten_decimal,
 };
 use crate::normalise::{Normaliser, Origin, rule};
 use crate::query::{Answer, Query};
@@ -216,10 +217,15 @@ impl Row<'_> {
             loaded_at: Timestamp::UNIX_EPOCH,
             source_file: String::new(),
         };
-        let typed = Normaliser::new(dataset, matched.clone(), origin).normalise(record);
-        let hashes = typed.batch.column_by_name("_pc_row_hash");
-        let hashes = hashes.and_then(|hashes| hashes.as_fixed_size_binary_opt());
-        hashes.is_some_and(|hashes| hashes.len() == 1 && Some(hashes.value(0)) == self.hash())
+        // How slashed dates were read is decided by the whole file, or by a person: one of both orders it was.
+        [None, Some(DateOrder::MonthFirst), Some(DateOrder::DayFirst)].into_iter().any(|order| {
+            let mut normaliser = Normaliser::new(dataset, matched.clone(), origin.clone());
+            order.into_iter().for_each(|order| normaliser.declare(order));
+            let typed = normaliser.normalise(record);
+            let hashes = typed.batch.column_by_name("_pc_row_hash");
+            let hashes = hashes.and_then(|hashes| hashes.as_fixed_size_binary_opt());
+            hashes.is_some_and(|hashes| hashes.len() == 1 && Some(hashes.value(0)) == self.hash())
+        })
     }
 
     fn explained(&self, wanted: &Wanted, manifest: &Manifest, found: Option<Found>) -> Explained {

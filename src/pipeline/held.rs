@@ -38,6 +38,7 @@ pub(super) async fn hold(
         blob,
         blob_bytes: receipt.blob_bytes,
         extracted_at: source.extracted_at,
+        declared: settings.decode.declared(),
     };
     let held = Held::new(export, reason.clone(), differences.clone(), settings.run_id, (settings.clock)());
     held.record(lake).await?;
@@ -103,7 +104,8 @@ pub async fn decide(
 ) -> Result<Receipt> {
     let lake = settings.open_lake().await?;
     let held = Held::find(&lake, id).await?;
-    let settings = Settings { account: held.export.account.clone(), ..settings };
+    let decode = settings.decode.clone().with(held.export.declared);
+    let settings = Settings { account: held.export.account.clone(), decode, ..settings };
     let mut outcomes = Outcomes::new(&settings, std::iter::once(held.export.dataset.as_str()));
     if decision == Decision::Reject {
         held.resolve(&lake, Resolution::Rejected, settings.run_id, (settings.clock)()).await?;

@@ -23,6 +23,7 @@ mod probe;
 mod process;
 mod receipt;
 mod requests;
+mod scout;
 mod settle;
 mod status;
 mod windows;
@@ -243,3 +244,6 @@ async fn finish(lake: &Lake, outcomes: Outcomes, settings: &Settings) -> Result<
     let _created = lake.create_json(&receipt_path(settings.run_id), &receipt).await?;
     Ok(receipt)
 }
+
+#[cfg(test)]
+mod tests;

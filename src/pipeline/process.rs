@@ -5,12 +5,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::balance::{self, Counts};
+use super::scout::Scout;
 use crate::decode::{self, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Observer, Progress, Step, Unit};
 use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
-use crate::model::{Account, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window};
-use crate::normalise::{Normaliser, Origin};
+use crate::model::{
+    Account, Encoding, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec,
+    Window,
+};
+use crate::normalise::{Normaliser, Origin, Survey};
 use crate::schema::{Dataset, HeaderMatch};
 
 /// One file and what is known about it.
@@ -74,8 +78,12 @@ pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
     let author = Author { run_id: input.origin.run_id, request_id: input.origin.request_id.clone() };
     let mut stager = Stager::new(input.spec, input.load, input.account, &author, input.spool);
     let mut seen = Seen::default();
-    while let Some(mut file) = decoder.next_file()? {
-        let report = process_text(input, &mut file, &mut stager, &mut seen)?;
+    let mut scout = Scout::new(input);
+    loop {
+        let place = decoder.place();
+        let Some(mut file) = decoder.next_file()? else { break };
+        let mut look = |survey: &mut Survey| scout.look(place, survey);
+        let report = process_text(input, &mut file, &mut look, &mut stager, &mut seen)?;
         seen.files.push(report);
         stager.end_of_text()?;
     }
@@ -104,6 +112,7 @@ struct Seen {
 fn process_text(
     input: &Input<'_>,
     file: &mut TextFile<'_>,
+    look: Look<'_>,
     stager: &mut Stager<'_>,
     seen: &mut Seen,
 ) -> Result<TextReport> {
@@ -116,7 +125,10 @@ fn process_text(
         .dataset
         .match_header(file.header())
         .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
-    let (version, notes, mut warnings) = (matched.version, notes_of(&matched), Vec::new());
+    let (version, mut notes, mut warnings) = (matched.version, notes_of(&matched), Vec::new());
+    if file.encoding() != Encoding::Utf8 {
+        notes.push(format!("the text was read as {}", file.encoding().as_str()));
+    }
     let columns = &input.dataset.newest().columns;
     let absent = columns.iter().zip(&matched.cells).filter(|(_, cell)| cell.is_none());
     let absent = absent.map(|(column, _)| column.name.clone()).collect();
@@ -124,6 +136,13 @@ fn process_text(
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
     let mut normaliser = Normaliser::new(input.dataset, matched, origin);
+    let look = match input.decode.date_order {
+        Some(order) => {
+            normaliser.declare(order);
+            None
+        }
+        None => Some(look),
+    };
 
     let damage = input.load.mutation.as_deref();
     let amount = money.first().map(|cell| cell.amount);
@@ -132,11 +151,13 @@ fn process_text(
         let (typed_out, typed_in) = sync_channel(QUEUE);
         let text = &mut *file;
         let decoding = threads.spawn(move || decode_all(text, &raw_out, damage, amount));
-        let typing = threads.spawn(move || normalise_all(&mut normaliser, &raw_in, &typed_out));
+        let typing = threads.spawn(move || normalise_all(&mut normaliser, look, &raw_in, &typed_out));
         let staged = stage_all(input, &Text { version, name: &name, money: &money }, typed_in, stager, seen);
         // Where a later stage failed, the earlier ones ended with their channel; the first cause counts.
-        typing.join().map_err(|_| panicked("normalise"))?;
-        decoding.join().map_err(|_| panicked("decode"))?.and(staged)
+        let typed = typing.join().map_err(|_| panicked("normalise"))?;
+        decoding.join().map_err(|_| panicked("decode"))??;
+        notes.extend(typed?);
+        staged
     })?;
     let census = file.census();
     seen.counts.add_text(&census);
@@ -166,13 +187,33 @@ fn decode_all(
     Ok(())
 }
 
-fn normalise_all(normaliser: &mut Normaliser, raw: &Receiver<RawBatch>, out: &SyncSender<(u64, Normalised)>) {
+/// Lets a survey see all rows of the text.
+type Look<'a> = &'a mut (dyn FnMut(&mut Survey) -> Result<()> + Send);
+
+/// Gives back what was found out on the way.
+fn normalise_all(
+    normaliser: &mut Normaliser,
+    mut look: Option<Look<'_>>,
+    raw: &Receiver<RawBatch>,
+    out: &SyncSender<(u64, Normalised)>,
+) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
     for batch in raw {
-        let rows = batch.rows() as u64;
-        if out.send((rows, normaliser.normalise(&batch))).is_err() {
-            return;
+        let mut typed = normaliser.normalise(&batch);
+        // The first slashed date: no row with one has gone on yet, so the whole file is read by what is found now.
+        if typed.quarantined.iter().any(|row| row.fault.code == FaultCode::AmbiguousDate)
+            && let Some(look) = look.take()
+        {
+            let mut survey = normaliser.survey();
+            look(&mut survey)?;
+            notes = normaliser.decide(&survey);
+            typed = normaliser.normalise(&batch);
+        }
+        if out.send((batch.rows() as u64, typed)).is_err() {
+            break;
         }
     }
+    Ok(notes)
 }
 
 /// What the later stages know of one text file.

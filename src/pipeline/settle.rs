@@ -189,6 +189,10 @@ pub(super) async fn commit_source(
 
     observer.tell(Level::Info, &source.scope, Step::Commit, "the rows balance");
     let context = tools.context();
+    if let Some(repeated) = load::repeated_keys(&context, &spec, &processed.staged).await? {
+        observer.tell(Level::Info, &source.scope, Step::Commit, repeated.to_string());
+        receipt.notes.push(repeated.to_string());
+    }
     let absent: BTreeSet<&String> = processed.files.iter().flat_map(|file| &file.absent).collect();
     let absent: Vec<String> = absent.into_iter().cloned().collect();
     let change = Change {

@@ -8,6 +8,8 @@
 //! | `e2e` | the binary against the sandbox: run, run again, interrupt, SQL, ingest, exit codes |
 //! | `eras` | files of every era, written by another program: told apart, loaded whole, told different, older shapes in SQL |
 //! | `faults` | what the service can do wrong, and the exit code and message of each |
+//! | `texts` | the same rows in every encoding, line end, quoting and date order; what cannot be read is named |
+//! | `archives` | hostile archives are refused by name |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
@@ -36,6 +38,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod architecture;
+mod archives;
 mod balance;
 mod check;
 mod compatibility;
@@ -64,5 +67,6 @@ mod restatements;
 mod sandbox;
 mod secrets;
 mod sign_in;
+mod texts;
 mod windows;
 mod world;

@@ -1,11 +1,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use crate::cli::Setting;
 use crate::config::{self, Environment, IngestFlags};
 use crate::error::Result;
+use crate::model::{DateOrder, Declared, Encoding};
 use crate::output::{Progress, print_receipt};
 use crate::pipeline;
 
@@ -37,13 +40,32 @@ pub(in crate::cli) struct Ingest {
     /// Load what a guard would hold, after a look at it
     #[arg(long)]
     no_guards: bool,
+    /// How characters stand in bytes; without it UTF-8 or UTF-16, as the file tells by a byte order mark or its first line
+    #[arg(long, value_name = "ENCODING", value_parser = spelled::<Encoding>(&Encoding::NAMES))]
+    encoding: Option<Encoding>,
+    /// What 9/10/2026 means; without it the file must prove it, column by column, by a number above 12
+    #[arg(long, value_name = "ORDER", value_parser = spelled::<DateOrder>(&DateOrder::NAMES))]
+    date_order: Option<DateOrder>,
+    /// Quotes are text like any other, as in TSV without quoting
+    #[arg(long)]
+    no_quotes: bool,
     /// The files; what they are is told by their bytes, not by their names
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
+/// A value that pipeline files spell the same way.
+fn spelled<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| serde_json::from_value(name.into()))
+}
+
 impl Ingest {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
+        let declared =
+            Declared { encoding: self.encoding, quotes: !self.no_quotes, date_order: self.date_order };
         let flags = IngestFlags {
             dataset: self.dataset,
             schemas: self.schemas,
@@ -54,6 +76,7 @@ impl Ingest {
             extracted_at: self.extracted_at,
             max_quarantined_percent: self.max_quarantined_percent,
             no_guards: self.no_guards,
+            declared,
         };
         let ingest = config::ingest_plan(flags, &setting.environment, setting.clock)?;
         let progress = Progress::new(setting.style, ingest.settings.run_id, setting.clock);

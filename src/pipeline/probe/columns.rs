@@ -210,7 +210,7 @@ impl Days {
     }
 
     fn count(&mut self, cell: &[u8]) {
-        let Ok(micros) = parse_timestamp(cell) else {
+        let Ok(micros) = parse_timestamp(cell, None) else {
             self.unreadable += 1;
             return;
         };

@@ -82,7 +82,10 @@ fn spelled(all: &[Spelling]) -> Vec<String> {
         })
         .collect();
     delimiters.dedup();
+    let mut encodings: Vec<&str> = all.iter().map(|one| one.encoding.as_str()).collect();
+    encodings.dedup();
     vec![
+        format!("encoding: {}", encodings.join(" and ")),
         format!("byte order mark: {}", files_with(|one| one.byte_order_mark)),
         format!("cells parted by {}", delimiters.join(" and ")),
         format!("line ends: {}", if ends.is_empty() { "none".to_owned() } else { ends.join(", ") }),

@@ -1,5 +1,7 @@
 //! The room as a whole: rows in, rows and faults out.
 
+mod orders;
+
 use std::sync::OnceLock;
 
 use arrow::array::{Array, AsArray};
@@ -163,10 +165,17 @@ fn each_fault_names_its_column() {
         ("earningAmount", "0.00000000001", TooManyDigits),
         ("earningExchangeRate", "1.000000000000000000001", TooManyDigits),
         ("earningDate", "01.09.2026", NotATimestamp),
-        ("exchangeRateDate", "9/1/2026", NotADate),
+        ("exchangeRateDate", "1.9.2026", NotADate),
+        ("exchangeRateDate", "9/1/2026", AmbiguousDate),
+        ("earningDate", "9/15/2026", AmbiguousDate),
         ("isPrivateOffer", "maybe", NotABoolean),
         ("userCount", "2.5", NotAnInteger),
         ("estimatedPaymentMonth", "soon", NotAMonth),
+        ("estimatedPaymentMonth", "9/1/2026", AmbiguousDate),
+        ("earningAmount", "NaN", NotADecimal),
+        ("earningAmount", "-Infinity", NotADecimal),
+        ("userCount", "1e30", TooManyDigits),
+        ("earningAmount", "1\0", NotADecimal),
     ] {
         let fault = fault_of(&[(column, cell)]).unwrap_or_else(|| panic!("{column} = {cell:?} was accepted"));
         assert_eq!((fault.code, fault.column.as_deref(), fault.found.as_str()), (code, Some(column), cell));
@@ -231,6 +240,11 @@ fn bytes_that_are_not_utf8_are_refused_where_they_stand() {
         .collect();
     let utf8 = FaultCode::NotUtf8;
     assert_eq!(faults, [(3, utf8, "earningType"), (4, utf8, "earningType"), (5, utf8, "newColumn")]);
+    let expected = &done.quarantined[2].fault.expected;
+    assert!(
+        expected.contains("byte 1 of the cell is 0xff") && expected.contains("windows-1252"),
+        "{expected}"
+    );
     assert_eq!(done.batch.column_by_name("program_name").unwrap().as_string::<i32>().value(0), "Größe");
 }
 

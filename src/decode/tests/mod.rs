@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
+mod encodings;
+
+use super::header::Dialect;
 use super::limits::Growth;
 use super::text::Input;
 use super::*;
@@ -261,7 +264,11 @@ fn limits_name_the_line() {
     let wide = format!("a,b\n{}\n", ",".repeat(100_000));
     refused(decode(wide.as_bytes()), "a record has more than 2000 cells");
     let open_quote = format!("a,b\n\"{}", "x,y\n".repeat(5_000_000));
-    refused(decode(open_quote.as_bytes()), "a record has more than 8388608 bytes");
+    let error = refused(decode(open_quote.as_bytes()), "cell 1 of a record has more than 1048576 bytes");
+    assert_eq!((fact(&error, "line"), fact(&error, "column")), (Some("2"), Some("a")));
+    let large = format!("a,b\n1,{}\n", "x".repeat(10 << 20));
+    let error = refused(decode(large.as_bytes()), "cell 2 of a record has more than 1048576 bytes");
+    assert_eq!((fact(&error, "line"), fact(&error, "column")), (Some("2"), Some("b")));
     let large = format!("a,b\n{},{}\n", "x".repeat(1 << 20), "y".repeat(1 << 20));
     assert_eq!(decode_one(large.as_bytes()).rows[0].1[1].len(), 1 << 20);
 }
@@ -416,7 +423,7 @@ proptest! {
             }
         }
         // In a small table full of delimiters another reading can be as good.
-        let layout = header::find(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text), 20);
+        let layout = header::find(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text), 20, true);
         prop_assume!(layout == header::Layout { delimiter, preamble_records: 0 });
         let seen = decode_one(&text);
         prop_assert_eq!(seen.header, header);
@@ -436,13 +443,13 @@ proptest! {
     #[test]
     fn the_reader_the_census_and_the_csv_crate_count_the_same(text in tricky_text()) {
         let body = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-        let layout = header::find(body, Options::default().max_preamble_lines);
+        let layout = header::find(body, Options::default().max_preamble_lines, true);
         // The csv crate drops a second mark as well; a cell cannot begin with one here.
         prop_assume!(!body.starts_with(b"\xef\xbb\xbf"));
         let mut oracle = csv::ReaderBuilder::new()
             .delimiter(layout.delimiter).has_headers(false).flexible(true).from_reader(body);
         let records: Vec<csv::ByteRecord> = oracle.byte_records().map(|record| record.unwrap()).collect();
-        let mut counter = census::Counter::new(layout.delimiter);
+        let mut counter = census::Counter::new(Dialect { delimiter: layout.delimiter, quotes: true });
         counter.feed(body);
         prop_assert_eq!(counter.records(), records.len() as u64);
         match decode_in_pieces(&text, &Options::default(), 7) {

@@ -1,0 +1,130 @@
+//! From bytes to staged files: however a file is packed, encoded and cut, it becomes the same.
+
+use std::io::{Cursor, Write};
+use std::sync::OnceLock;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::process::{Input, process};
+use crate::decode;
+use crate::event::Observer;
+use crate::load;
+use crate::model::{Account, RunId};
+use crate::normalise::Origin;
+use crate::schema::{Dataset, Registry};
+
+const HEADER: &str = "earningId,participantId,programName,transactionCurrency,earningType,earningAmount,\
+    earningAmountUSD,earningDate,paymentStatus,customerName,exchangeRateDate\n";
+
+fn earnings() -> &'static Dataset {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| Registry::built_in().unwrap()).dataset("transaction_history").unwrap()
+}
+
+/// All that is seen of a file behind this room's first half, apart from its size.
+fn outcome(bytes: &[u8], batch_bytes: usize) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, bytes).unwrap();
+    let (dataset, now) = (earnings(), Timestamp::UNIX_EPOCH);
+    let spec = dataset.table();
+    let account = Account::parse("contoso").unwrap();
+    let done = process(&Input {
+        dataset,
+        spec: &spec,
+        account: &account,
+        window: None,
+        file: &file,
+        name: "file",
+        origin: Origin {
+            run_id: RunId(uuid::Uuid::nil()),
+            request_id: None,
+            extracted_at: None,
+            loaded_at: now,
+            source_file: "file".to_owned(),
+        },
+        decode: &decode::Options { batch_bytes, ..decode::Options::default() },
+        load: &load::Options::default(),
+        spool: dir.path(),
+        observer: &Observer::silent(),
+        scope: "file",
+    });
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => return error.to_string(),
+    };
+    let parts: Vec<_> =
+        done.staged.parts.iter().map(|part| (&part.key, &part.totals, part.digest.to_hex())).collect();
+    let quarantine = done
+        .quarantine
+        .first()
+        .map(|first| arrow::compute::concat_batches(&first.schema(), &done.quarantine).unwrap());
+    let notes: Vec<_> = done
+        .files
+        .iter()
+        .flat_map(|file| file.notes.iter().filter(|note| !note.contains("read as")).chain(&file.warnings))
+        .collect();
+    let hops = done.counts.hops(&done.staged);
+    format!("{parts:?} {hops:?} {:?} {:?} {notes:?} {quarantine:?}", done.faults, done.first_fault)
+}
+
+fn gzip(pieces: &[&[u8]]) -> Vec<u8> {
+    // Each member ends a read: the text is cut there.
+    let member = |piece: &&[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(piece).unwrap();
+        gzip.finish().unwrap()
+    };
+    pieces.iter().map(member).collect::<Vec<_>>().concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn neither_packing_nor_encoding_nor_batches_change_a_file(
+        rows in proptest::collection::vec((0..8usize, 0..8usize, 0..6usize, 0..5usize), 0..30),
+        cut in any::<proptest::sample::Index>(),
+        batch_bytes in 0_usize..400,
+        unterminated in any::<bool>(),
+    ) {
+        const DATES: [&str; 8] =
+            ["2026-09-01", "9/10/2026", "9/15/2026", "15/9/2026", "2026-10-01T00:00:00Z", "1/2/2026", "soon", ""];
+        const AMOUNTS: [&str; 6] = ["1.25", "-3", "(2.00)", "\"1,000.50\"", "1e99", ""];
+        const NAMES: [&str; 5] = ["Größe", "\"a, \"\"b\"\"\r\nc\"", "\"x\"y", "😀", "one,too many"];
+        let mut text = HEADER.to_owned();
+        for (index, (date, rate, amount, name)) in rows.iter().enumerate() {
+            let (date, rate, amount, name) = (DATES[*date], DATES[*rate], AMOUNTS[*amount], NAMES[*name]);
+            text.push_str(&format!("E-{},P,CSP,EUR,Rebate,{amount},1.10,{date},SENT,{name},{rate}\n", index / 2));
+        }
+        if unterminated {
+            text.pop();
+        }
+        let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let cut = cut.index(text.len());
+        let expected = outcome(text.as_bytes(), 1 << 20);
+        prop_assert_eq!(&outcome(text.as_bytes(), batch_bytes), &expected);
+        prop_assert_eq!(&outcome(&utf16, batch_bytes), &expected);
+        prop_assert_eq!(&outcome(&gzip(&[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]), batch_bytes), &expected);
+    }
+}
+
+#[test]
+fn an_archive_of_many_texts_is_looked_at_again_where_it_must() {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for number in 0..40 {
+        zip.start_file(format!("{number}.csv"), zip::write::SimpleFileOptions::default()).unwrap();
+        let proof = ["2026-09-02", "9/15/2026", "15/9/2026"][number % 3];
+        let row =
+            |id: &str, date: &str| format!("{id}-{number},P,CSP,EUR,Rebate,1,1,2026-09-01,SENT,x,{date}\n");
+        let text = [HEADER, &row("A", "9/10/2026"), &row("B", proof)].concat();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    let zip = zip.finish().unwrap().into_inner();
+    let seen = outcome(&zip, 1 << 20);
+    assert_eq!(seen.matches("are month-first: line 3 proves it").count(), 13, "{seen}");
+    assert_eq!(seen.matches("are day-first: line 3 proves it").count(), 13, "{seen}");
+    assert!(seen.contains("{\"ambiguous-date\": 14}"), "{seen}");
+    assert_eq!(outcome(&zip, 1), seen);
+}
