@@ -11,7 +11,7 @@ use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Invalid, Month, RunId, Window};
 use crate::pipeline::{
-    Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Settings, Tier, Wait, reach,
+    Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Replay, Settings, Tier, Wait, reach,
 };
 use crate::schema::{Dataset, Registry};
 use crate::secret::Secret;
@@ -60,6 +60,17 @@ pub struct IngestFlags {
     pub max_quarantined_percent: u32,
     /// Nothing is held.
     pub no_guards: bool,
+}
+
+/// What `quarantine replay` was told.
+#[derive(Debug, Clone)]
+pub struct ReplayFlags {
+    /// Then lake, account and schemas are those of the file.
+    pub pipeline: Option<PathBuf>,
+    pub lake: String,
+    pub dataset: Option<String>,
+    pub account: Option<Account>,
+    pub schemas: Option<PathBuf>,
 }
 
 /// The embedded sandbox that a run has to start first.
@@ -112,19 +123,16 @@ pub(super) fn planned(
     // A sandbox that stands at another day makes that day today.
     let today = sandbox.as_ref().and_then(|plan| plan.options.as_of);
     let today = today.unwrap_or_else(|| TimeZone::UTC.to_datetime(now).date());
-    let mut registry = Registry::built_in()?;
-    if let Some(folder) = &file.schemas {
-        registry = registry.with_folder(folder)?;
-    }
+    let registry = registry(file.schemas.as_deref())?;
     let in_file = |error: Error| error.with("file", path.display());
     let datasets = datasets(file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
-    let account = flags.account.as_ref().unwrap_or(&file.account);
-    let account = parse_account(account, environment).map_err(in_file)?;
-    let lake = flags.lake.as_ref().unwrap_or(&file.lake);
+    let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
+    let command = format!("{verb} {}", path.display());
+    let settings = file_settings(command, file, flags, environment, clock).map_err(in_file)?;
     let api = api(file);
     let place = auth::Place {
         environment,
-        account: &account,
+        account: &settings.account,
         pipeline: path,
         api: &api,
         sandbox: sandbox.is_some(),
@@ -132,21 +140,6 @@ pub(super) fn planned(
         clock,
     };
     let auth = sign_in(file, &place, flags.offline).map_err(in_file)?;
-    let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
-    let settings = Settings {
-        command: format!("{verb} {}", path.display()),
-        run_id: RunId(Uuid::now_v7()),
-        account,
-        lake: environment.expand("lake", lake).map_err(in_file)?,
-        decode: file.decode.clone(),
-        load: with_mutation(file.load.clone(), environment),
-        engine: file.engine.clone(),
-        publish: file.publish,
-        raw: file.raw,
-        kill_at: kill_at(environment),
-        now,
-        clock,
-    };
     let plan = Plan {
         settings,
         source: api,
@@ -157,6 +150,64 @@ pub(super) fn planned(
         accept_identity: flags.accept_identity,
     };
     Ok((plan, sandbox))
+}
+
+/// Settings of a command that works by a pipeline file.
+fn file_settings(
+    command: String,
+    file: &PipelineFile,
+    flags: &RunFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<Settings> {
+    let account = flags.account.as_ref().unwrap_or(&file.account);
+    let lake = flags.lake.as_ref().unwrap_or(&file.lake);
+    Ok(Settings {
+        account: parse_account(account, environment)?,
+        decode: file.decode.clone(),
+        load: with_mutation(file.load.clone(), environment),
+        engine: file.engine.clone(),
+        publish: file.publish,
+        raw: file.raw,
+        ..lake_settings(&command, &environment.expand("lake", lake)?, environment, clock)
+    })
+}
+
+fn registry(folder: Option<&Path>) -> Result<Registry> {
+    let registry = Registry::built_in()?;
+    match folder {
+        Some(folder) => registry.with_folder(folder),
+        None => Ok(registry),
+    }
+}
+
+/// # Errors
+/// [`Kind::Config`] for a value that is wrong or missing, or a dataset that is not known.
+pub fn replay_plan(
+    flags: ReplayFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<Replay> {
+    let command = "quarantine replay";
+    let (settings, registry) = match &flags.pipeline {
+        Some(path) => {
+            let file = PipelineFile::read(path)?;
+            let command = format!("{command} --pipeline {}", path.display());
+            let settings = file_settings(command, &file, &RunFlags::default(), environment, clock)
+                .map_err(|error| error.with("file", path.display()))?;
+            (settings, registry(file.schemas.as_deref())?)
+        }
+        None => {
+            let settings = lake_settings(command, &flags.lake, environment, clock);
+            let account = flags.account.unwrap_or_default();
+            (Settings { account, ..settings }, registry(flags.schemas.as_deref())?)
+        }
+    };
+    let datasets = match &flags.dataset {
+        Some(name) => vec![registry.dataset(name)?.clone()],
+        None => registry.datasets().cloned().collect(),
+    };
+    Ok(Replay { settings, datasets })
 }
 
 /// # Errors

@@ -20,7 +20,11 @@ pub(super) struct Input<'a> {
     pub account: &'a Account,
     /// The months that the file is the whole truth about, if it is.
     pub window: Option<Window>,
+    /// Whether it is.
+    pub whole: bool,
     pub file: &'a Path,
+    /// SHA-256 of the file.
+    pub blob: Option<&'a str>,
     /// For messages and `_pc_source_file`.
     pub name: &'a str,
     /// Everything of the origin but the file's name.
@@ -116,6 +120,7 @@ fn process_text(
         .dataset
         .match_header(file.header())
         .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
+    let header = header_record(file.header());
     let (version, notes, mut warnings) = (matched.version, notes_of(&matched), Vec::new());
     let columns = &input.dataset.newest().columns;
     let absent = columns.iter().zip(&matched.cells).filter(|(_, cell)| cell.is_none());
@@ -133,7 +138,8 @@ fn process_text(
         let text = &mut *file;
         let decoding = threads.spawn(move || decode_all(text, &raw_out, damage, amount));
         let typing = threads.spawn(move || normalise_all(&mut normaliser, &raw_in, &typed_out));
-        let staged = stage_all(input, &Text { version, name: &name, money: &money }, typed_in, stager, seen);
+        let text = Text { version, name: &name, header: &header, money: &money };
+        let staged = stage_all(input, &text, typed_in, stager, seen);
         // Where a later stage failed, the earlier ones ended with their channel; the first cause counts.
         typing.join().map_err(|_| panicked("normalise"))?;
         decoding.join().map_err(|_| panicked("decode"))?.and(staged)
@@ -179,7 +185,20 @@ fn normalise_all(normaliser: &mut Normaliser, raw: &Receiver<RawBatch>, out: &Sy
 struct Text<'a> {
     version: u32,
     name: &'a str,
+    /// As a CSV record.
+    header: &'a str,
     money: &'a [MoneyCell],
+}
+
+/// The header in the form in which the quarantine keeps records.
+fn header_record(header: &[String]) -> String {
+    let ends = header.iter().scan(0, |end, name| {
+        *end += name.len();
+        Some(*end)
+    });
+    let mut batch = RawBatch::new();
+    batch.push_row(0, header.concat().as_bytes(), &ends.collect::<Vec<_>>());
+    String::from_utf8_lossy(&batch.record(0)).into_owned()
 }
 
 fn stage_all(
@@ -219,6 +238,9 @@ impl Seen {
             extracted_at: input.origin.extracted_at,
             loaded_at: input.origin.loaded_at,
             schema_version: text.version,
+            header: text.header,
+            blob: input.blob,
+            whole: input.whole,
         };
         for row in rows {
             self.quarantine_bytes += row.record.len() + ROW_OVERHEAD_BYTES;
@@ -239,7 +261,7 @@ impl Seen {
 }
 
 /// One refused row for people: `export.csv line 17: not-a-decimal in earningAmount, expected ..., found '...'`.
-fn describe(file: &str, row: &QuarantinedRow) -> String {
+pub(super) fn describe(file: &str, row: &QuarantinedRow) -> String {
     let column = row.fault.column.as_ref().map(|column| format!(" in {column}")).unwrap_or_default();
     format!(
         "{file} line {}: {}{column}, expected {}, found '{}'",

@@ -180,7 +180,7 @@ pub(super) async fn commit_source(
     let Tools { settings, lake, observer, .. } = *tools;
     let spec = source.dataset.table();
     let spool = lake.spool_dir()?;
-    let (source, processed) = process_on_thread(settings, observer, source, &spec, spool.path()).await?;
+    let (source, processed) = process_on_thread(settings, observer, source, receipt, &spec, spool.path()).await?;
     describe(receipt, &processed);
     let guards = source.guarded.then_some(&settings.load.guards);
     if let Some(refused) = guards.and_then(|guards| too_many_refused(guards, &source, &processed)) {
@@ -226,9 +226,13 @@ pub(super) async fn commit_source(
     receipt.warnings.extend(strays(&source, &processed));
     receipt.warnings.extend(from_the_future(&applied, (settings.clock)()));
     observer.tell(Level::Info, &source.scope, Step::Done, outcome_text(&applied));
-    let headline = spec.money.iter().map(|money| money.name.clone());
-    let headline = headline.filter(|name| spec.schema.field_with_name(name).is_ok_and(|f| !f.is_nullable()));
-    Ok(Written { staged: processed.staged.totals(), headline: headline.collect(), applied })
+    Ok(Written { staged: processed.staged.totals(), headline: headline(&spec), applied })
+}
+
+/// The money columns that every row has.
+pub(super) fn headline(spec: &TableSpec) -> Vec<String> {
+    let names = spec.money.iter().map(|money| money.name.clone());
+    names.filter(|name| spec.schema.field_with_name(name).is_ok_and(|f| !f.is_nullable())).collect()
 }
 
 /// For the history of the table.
@@ -245,7 +249,7 @@ fn operation(source: &Source, receipt: &WindowReceipt) -> Operation {
 
 /// Tells in `restatements` what the commit changed. The rows are safe whatever becomes of it, and the next run makes
 /// up for it.
-async fn follow(tools: &Tools<'_>, applied: &Applied, receipt: &mut WindowReceipt) {
+pub(super) async fn follow(tools: &Tools<'_>, applied: &Applied, receipt: &mut WindowReceipt) {
     let Some(manifest) = &applied.manifest else { return };
     let now = (tools.settings.clock)();
     match load::follow(&tools.context(), manifest, tools.settings.run_id, now).await {
@@ -300,10 +304,12 @@ async fn process_on_thread(
     settings: &Settings,
     observer: &Observer,
     source: Source,
+    receipt: &WindowReceipt,
     spec: &TableSpec,
     spool: &Path,
 ) -> Result<(Source, Processed)> {
     let (settings, observer) = (settings.clone(), observer.clone());
+    let blob = receipt.blob_sha256.clone();
     let (spec, spool) = (spec.clone(), spool.to_owned());
     let work = tokio::task::spawn_blocking(move || {
         let processed = process(&Input {
@@ -311,7 +317,9 @@ async fn process_on_thread(
             spec: &spec,
             account: &settings.account,
             window: source.window,
+            whole: source.whole,
             file: &source.file,
+            blob: blob.as_deref(),
             name: &source.name,
             origin: Origin {
                 run_id: settings.run_id,

@@ -23,6 +23,7 @@
 //! | `init` | from nothing to a pipeline file that works, with and without somebody to ask |
 //! | `check` | what a run needs: sound, and wrong in one thing at a time |
 //! | `probe` | what a probe tells of a service, that it tells nothing else, and that it loses no export |
+//! | `quarantine` | refused rows: listed, shown, and published once when they fit |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
@@ -54,6 +55,7 @@ mod operations;
 mod oracle;
 mod patience;
 mod probe;
+mod quarantine;
 mod readers;
 mod requests;
 mod restatements;
