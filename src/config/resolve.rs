@@ -1,5 +1,6 @@
 //! A pipeline file, the environment and flags become a plan.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -9,7 +10,8 @@ use uuid::Uuid;
 use super::file::{PipelineFile, SourceKind};
 use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, Invalid, Month, RunId, Window};
+use crate::model::{Account, DatasetName, Invalid, Month, RunId, Window};
+use crate::normalise::{self, Contract};
 use crate::pipeline::{
     Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Replay, Settings, Tier, Wait, reach,
 };
@@ -50,14 +52,16 @@ pub struct BackfillFlags {
 #[derive(Debug, Clone)]
 pub struct IngestFlags {
     pub dataset: String,
-    pub lake: String,
-    pub account: String,
+    /// Then what is not given is as in the file: lake, account, schemas, contracts, guards.
+    pub pipeline: Option<PathBuf>,
+    pub lake: Option<String>,
+    pub account: Option<String>,
     pub files: Vec<PathBuf>,
     /// `YYYY-MM`, `YYYY-MM..YYYY-MM` or `all`.
     pub covers: Option<String>,
     pub extracted_at: Option<Timestamp>,
     /// A file of which a larger share is refused is held, in percent.
-    pub max_quarantined_percent: u32,
+    pub max_quarantined_percent: Option<u32>,
     /// Nothing is held.
     pub no_guards: bool,
 }
@@ -128,7 +132,7 @@ pub(super) fn planned(
     let datasets = datasets(file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
     let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
     let command = format!("{verb} {}", path.display());
-    let settings = file_settings(command, file, flags, environment, clock).map_err(in_file)?;
+    let settings = file_settings(command, file, &registry, flags, environment, clock).map_err(in_file)?;
     let api = api(file);
     let place = auth::Place {
         environment,
@@ -156,6 +160,7 @@ pub(super) fn planned(
 fn file_settings(
     command: String,
     file: &PipelineFile,
+    registry: &Registry,
     flags: &RunFlags,
     environment: &Environment,
     clock: fn() -> Timestamp,
@@ -165,12 +170,23 @@ fn file_settings(
     Ok(Settings {
         account: parse_account(account, environment)?,
         decode: file.decode.clone(),
+        normalise: terms(file, registry),
         load: with_mutation(file.load.clone(), environment),
         engine: file.engine.clone(),
         publish: file.publish,
         raw: file.raw,
         ..lake_settings(&command, &environment.expand("lake", lake)?, environment, clock)
     })
+}
+
+/// How the rows of each dataset are typed, also of those that the file does not export but that may be loaded by hand.
+fn terms(file: &PipelineFile, registry: &Registry) -> BTreeMap<DatasetName, normalise::Options> {
+    let of = |dataset: &Dataset| {
+        let section = file.datasets.iter().find(|section| section.name == dataset.name.as_str());
+        let all = file.contract.over(Contract::default());
+        normalise::Options { contract: section.map_or(all, |section| section.contract.over(all)) }
+    };
+    registry.datasets().map(|dataset| (dataset.name.clone(), of(dataset))).collect()
 }
 
 fn registry(folder: Option<&Path>) -> Result<Registry> {
@@ -192,10 +208,11 @@ pub fn replay_plan(
     let (settings, registry) = match &flags.pipeline {
         Some(path) => {
             let file = PipelineFile::read(path)?;
+            let registry = registry(file.schemas.as_deref())?;
             let command = format!("{command} --pipeline {}", path.display());
-            let settings = file_settings(command, &file, &RunFlags::default(), environment, clock)
+            let settings = file_settings(command, &file, &registry, &RunFlags::default(), environment, clock)
                 .map_err(|error| error.with("file", path.display()))?;
-            (settings, registry(file.schemas.as_deref())?)
+            (settings, registry)
         }
         None => {
             let settings = lake_settings(command, &flags.lake, environment, clock);
@@ -217,7 +234,7 @@ pub fn ingest_plan(
     environment: &Environment,
     clock: fn() -> Timestamp,
 ) -> Result<Ingest> {
-    let registry = Registry::built_in()?;
+    let (mut settings, registry) = ingest_settings(&flags, environment, clock)?;
     let dataset = registry.dataset(&flags.dataset)?.clone();
     if flags.covers.is_some() && flags.files.len() > 1 {
         return Err(Error::new(
@@ -227,9 +244,9 @@ pub fn ingest_plan(
         .with("files", flags.files.len())
         .hint("put the files into one zip archive, or leave --covers out and let them merge by key"));
     }
-    let mut settings = lake_settings("ingest", &flags.lake, environment, clock);
-    settings.account = parse_account(&flags.account, environment)?;
-    settings.load.guards.quarantined.percent = flags.max_quarantined_percent;
+    if let Some(percent) = flags.max_quarantined_percent {
+        settings.load.guards.quarantined.percent = percent;
+    }
     let covers = covers(flags.covers.as_deref(), flags.extracted_at, &dataset)?;
     // A time to come would win over every export until then.
     if flags.extracted_at.is_some_and(|at| at > settings.now) {
@@ -247,6 +264,31 @@ pub fn ingest_plan(
     })
 }
 
+fn ingest_settings(
+    flags: &IngestFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<(Settings, Registry)> {
+    if let Some(path) = &flags.pipeline {
+        let file = PipelineFile::read(path)?;
+        let registry = registry(file.schemas.as_deref())?;
+        let (lake, account) = (flags.lake.clone(), flags.account.clone());
+        let over = RunFlags { lake, account, ..RunFlags::default() };
+        let settings = file_settings("ingest".to_owned(), &file, &registry, &over, environment, clock)
+            .map_err(|error| error.with("file", path.display()))?;
+        return Ok((settings, registry));
+    }
+    let Some(lake) = &flags.lake else {
+        return Err(Error::new(Kind::Usage, "nothing says which lake to write")
+            .hint("give --lake URL, or --pipeline FILE"));
+    };
+    let mut settings = lake_settings("ingest", lake, environment, clock);
+    if let Some(account) = &flags.account {
+        settings.account = parse_account(account, environment)?;
+    }
+    Ok((settings, Registry::built_in()?))
+}
+
 /// Settings of a command that works on a lake without a pipeline file.
 #[must_use]
 pub fn lake_settings(
@@ -261,6 +303,7 @@ pub fn lake_settings(
         account: Account::default(),
         lake: lake.to_owned(),
         decode: crate::decode::Options::default(),
+        normalise: BTreeMap::new(),
         load: with_mutation(crate::load::Options::default(), environment),
         engine: engine::Options::default(),
         publish: crate::load::publish::Publish::AsBefore,

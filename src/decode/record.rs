@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_record_that_was_kept_reads_back_as_it_was() {
-        let rows: [&[&str]; 5] = [&["a", "b"], &["x\"y", "", "1,5\r\n"], &["", ""], &[""], &["\u{feff}ü", "'"]];
+        let rows: [&[&str]; 5] =
+            [&["a", "b"], &["x\"y", "", "1,5\r\n"], &["", ""], &[""], &["\u{feff}ü", "'"]];
         let mut kept = RawBatch::new();
         for (line, row) in rows.iter().enumerate() {
             let ends = row.iter().scan(0, |end, cell| {

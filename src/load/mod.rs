@@ -32,7 +32,7 @@ pub use guards::{Guards, Limit};
 pub use quarantine::{QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_window};
 pub use refused::{Keyed, Refused, refused_rows, these_refused, twins};
 pub use restate::{RESTATEMENTS, restatements_spec};
-pub use stage::{Author, Staged, StagedPart, Stager};
+pub use stage::{Author, Staged, StagedPart, Stager, is_overlap};
 pub use tally::{Digest, tally};
 
 use std::sync::Arc;

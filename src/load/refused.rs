@@ -90,7 +90,11 @@ pub fn these_refused(
         None => col("_pc_request_id").is_null(),
     };
     let ids = ids.iter().map(|id| lit(id.clone())).collect();
-    col("dataset").eq(lit(dataset.as_str())).and(request).and(extracted_at(at)).and(one_of("_pc_row_key", ids))
+    col("dataset")
+        .eq(lit(dataset.as_str()))
+        .and(request)
+        .and(extracted_at(at))
+        .and(one_of("_pc_row_key", ids))
 }
 
 /// Rows by key, each named by its file and line.

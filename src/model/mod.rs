@@ -21,7 +21,7 @@ pub use due::{
     Estimate, LeftOut, Measured, MovedPayment, PlannedExport, Preview, Reason, Why, reasons_in_words, spans,
 };
 pub use expiry::{Expiring, Expiry};
-pub use fault::{Fault, FaultCode, QuarantinedRow};
+pub use fault::{Fault, FaultCode, NulledCell, QuarantinedRow};
 pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
 pub use month::{Month, Window};
 pub use mutation::Mutation;

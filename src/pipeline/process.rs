@@ -1,5 +1,6 @@
 //! Steps 4 to 6 for one downloaded file: decode, normalise and stage, each on a thread of its own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -7,10 +8,12 @@ use std::thread;
 use super::balance::{self, Counts};
 use crate::decode::{self, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
-use crate::event::{Observer, Progress, Step, Unit};
+use crate::event::{Level, Observer, Progress, Step, Unit};
 use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
-use crate::model::{Account, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window};
-use crate::normalise::{Normaliser, Origin};
+use crate::model::{
+    Account, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec, Window,
+};
+use crate::normalise::{self, Normaliser, OnColumn, Origin};
 use crate::schema::{Dataset, HeaderMatch};
 
 /// One file and what is known about it.
@@ -30,6 +33,7 @@ pub(super) struct Input<'a> {
     /// Everything of the origin but the file's name.
     pub origin: Origin,
     pub decode: &'a decode::Options,
+    pub normalise: &'a normalise::Options,
     pub load: &'a load::Options,
     pub spool: &'a Path,
     pub observer: &'a Observer,
@@ -43,7 +47,11 @@ pub(super) struct Processed {
     /// Text files in it: one, or the entries of an archive.
     pub files: Vec<TextReport>,
     pub quarantine: Vec<arrow::array::RecordBatch>,
-    pub faults: std::collections::BTreeMap<String, u64>,
+    pub faults: BTreeMap<FaultCode, u64>,
+    /// What the contract has decided instead, and how often.
+    pub decisions: BTreeMap<String, u64>,
+    /// Columns that no schema version knows.
+    pub unknown: BTreeSet<String>,
     /// The first refused row, for people.
     pub first_fault: Option<String>,
 }
@@ -91,6 +99,8 @@ pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
         files: seen.files,
         quarantine: seen.quarantine,
         faults: seen.faults,
+        decisions: seen.decisions,
+        unknown: seen.unknown,
         first_fault: seen.first_fault,
     })
 }
@@ -101,7 +111,9 @@ struct Seen {
     files: Vec<TextReport>,
     quarantine: Vec<arrow::array::RecordBatch>,
     quarantine_bytes: usize,
-    faults: std::collections::BTreeMap<String, u64>,
+    faults: BTreeMap<FaultCode, u64>,
+    decisions: BTreeMap<String, u64>,
+    unknown: BTreeSet<String>,
     first_fault: Option<String>,
 }
 
@@ -121,14 +133,17 @@ fn process_text(
         .match_header(file.header())
         .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
     let header = header_record(file.header());
-    let (version, notes, mut warnings) = (matched.version, notes_of(&matched), Vec::new());
+    let notes = notes_of(&matched, input.normalise.contract.columns);
+    notes.iter().for_each(|note| input.observer.tell(Level::Info, input.scope, Step::Normalise, note));
+    seen.unknown.extend(matched.unknown.iter().map(|(_, name)| name.clone()));
+    let (version, mut warnings) = (matched.version, Vec::new());
     let columns = &input.dataset.newest().columns;
     let absent = columns.iter().zip(&matched.cells).filter(|(_, cell)| cell.is_none());
     let absent = absent.map(|(column, _)| column.name.clone()).collect();
     let money = matched.money_cells(input.dataset);
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
-    let mut normaliser = Normaliser::new(input.dataset, matched, origin);
+    let mut normaliser = Normaliser::new(input.dataset, matched, origin).under(input.normalise);
 
     let damage = input.load.mutation.as_deref();
     let amount = money.first().map(|cell| cell.amount);
@@ -217,6 +232,7 @@ fn stage_all(
             damage.on_rows("normalise", &mut rows.batch, &money.name);
             rows.months.truncate(rows.batch.num_rows());
         }
+        seen.decide(&rows);
         if !rows.quarantined.is_empty() {
             seen.refuse(input, text, &rows.quarantined)?;
         }
@@ -228,6 +244,19 @@ fn stage_all(
 }
 
 impl Seen {
+    /// Notes what the contract has decided about rows and cells.
+    fn decide(&mut self, rows: &Normalised) {
+        for row in &rows.discarded {
+            let column = row.fault.column.as_ref().map(|column| format!(" in {column}")).unwrap_or_default();
+            let decision = format!("rows left out: {}{column}", row.fault.code);
+            *self.decisions.entry(decision).or_default() += 1;
+        }
+        for cell in &rows.nulled {
+            let decision = format!("cells set to null: {} in {}", cell.code, cell.column);
+            *self.decisions.entry(decision).or_default() += 1;
+        }
+    }
+
     fn refuse(&mut self, input: &Input<'_>, text: &Text<'_>, rows: &[QuarantinedRow]) -> Result<()> {
         let origin = QuarantineOrigin {
             dataset: &input.dataset.name,
@@ -244,7 +273,7 @@ impl Seen {
         };
         for row in rows {
             self.quarantine_bytes += row.record.len() + ROW_OVERHEAD_BYTES;
-            *self.faults.entry(row.fault.code.to_string()).or_default() += 1;
+            *self.faults.entry(row.fault.code).or_default() += 1;
             if self.first_fault.is_none() {
                 self.first_fault = Some(describe(text.name, row));
             }
@@ -270,13 +299,19 @@ pub(super) fn describe(file: &str, row: &QuarantinedRow) -> String {
 }
 
 /// Microsoft adds columns every year: one that no version knows yet is kept, and no reason to wake anybody.
-fn notes_of(matched: &HeaderMatch) -> Vec<String> {
+fn notes_of(matched: &HeaderMatch, word: OnColumn) -> Vec<String> {
     let unknown: Vec<&str> = matched.unknown.iter().map(|(_, name)| name.as_str()).collect();
     if unknown.is_empty() {
         return Vec::new();
     }
+    let fate = match word {
+        OnColumn::Evolve => "are kept in _pc_extra",
+        OnColumn::Discard => "are left out, as the contract says",
+        OnColumn::Quarantine => "are refused with the rows that have a value there, as the contract says",
+        OnColumn::Freeze => "are there, and the contract takes none",
+    };
     // A second cell for a column that is bound already is among them: nothing is dropped.
-    vec![format!("columns that no schema version knows are kept in _pc_extra: {}", unknown.join(", "))]
+    vec![format!("columns that no schema version knows {fate}: {}", unknown.join(", "))]
 }
 
 fn panicked(stage: &str) -> Error {

@@ -26,7 +26,9 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{Cause, Chain, Lake, Manifest, Operation};
 use crate::load::{self, Applied, Author, Change, Coverage, Loaded, Refused, Staged, Stager};
-use crate::model::{Account, Month, Outcome, PartitionKey, Receipt, RequestId, TableSpec, Window, WindowReceipt};
+use crate::model::{
+    Account, Month, Outcome, PartitionKey, Receipt, RequestId, TableSpec, Window, WindowReceipt,
+};
 use crate::normalise::{Normaliser, Origin};
 use crate::schema::Dataset;
 
@@ -132,6 +134,15 @@ fn by_export(rows: Vec<Refused>) -> BTreeMap<Export, Vec<Refused>> {
 }
 
 impl Export {
+    /// With the time that the manifest has: rows keep microseconds, manifests all digits.
+    fn as_known_to(&self, table: &Manifest) -> Export {
+        let known = table.partitions.iter().filter_map(|part| part.covered_at).chain(table.pulled_at);
+        let micros = |at: Timestamp| at.as_microsecond();
+        let mut known =
+            known.filter(|known| self.extracted_at.is_some_and(|at| micros(at) == micros(*known)));
+        Export { extracted_at: known.next().or(self.extracted_at), ..self.clone() }
+    }
+
     /// Whether the export still has the last word about a month: no newer one covers it, and nobody went back to before.
     fn is_live(&self, table: &Manifest, account: &Account, month: Option<Month>) -> bool {
         let partition = table.partition(&PartitionKey::of_month(account, month));
@@ -141,7 +152,7 @@ impl Export {
                 covered_at == self.extracted_at
             }
             None if self.whole => table.pulled_at == self.extracted_at,
-            _ => covered_at <= Some(self.as_of),
+            _ => covered_at <= Some(self.extracted_at.unwrap_or(self.as_of)),
         }
     }
 }
@@ -177,11 +188,18 @@ async fn again(
     let spec = dataset.table();
     let (files, before): (BTreeSet<String>, u64) =
         (rows.iter().map(|row| row.file.clone()).collect(), rows.len() as u64);
+    let Some(table) = Chain::new(&spec.name, &settings.account).newest(lake).await? else {
+        return Err(Error::new(Kind::Destination, "rows were refused, and their table is not there")
+            .with("table", &spec.name)
+            .hint("the export was not committed to its end: run the pipeline again"));
+    };
+    let export = &export.as_known_to(&table);
     receipt.source_files = files.into_iter().collect();
     receipt.rows_read = before;
     let mut tried = type_again(settings, dataset, export, rows)?;
     let spool = lake.spool_dir()?;
-    let (staged, gone, twins) = choose(tools, dataset, export, &spec, &mut tried, spool.path()).await?;
+    let (staged, gone, twins) =
+        choose(tools, dataset, export, &table, &spec, &mut tried, spool.path()).await?;
     balance::check(&export.name(dataset), &tried.counts, &staged)?;
 
     receipt.hops = tried.counts.hops(&staged);
@@ -234,7 +252,8 @@ async fn again(
     Ok(written(applied))
 }
 
-const NEWER_CAME: &str = "a newer export was committed at the same moment: all rows stay in the quarantine; replay again";
+const NEWER_CAME: &str =
+    "a newer export was committed at the same moment: all rows stay in the quarantine; replay again";
 
 impl Export {
     /// For people.
@@ -245,13 +264,11 @@ impl Export {
 }
 
 /// Types the records by the schema of today.
-fn type_again(
-    settings: &Settings,
-    dataset: &Dataset,
-    export: &Export,
-    rows: Vec<Refused>,
-) -> Result<Tried> {
+fn type_again(settings: &Settings, dataset: &Dataset, export: &Export, rows: Vec<Refused>) -> Result<Tried> {
     let mut tried = Tried::default();
+    let mut terms = settings.terms(&dataset.name);
+    // What is kept in quarantine is left there: nobody loses it by a second look.
+    terms.contract = terms.contract.keeping_all();
     let mut texts: BTreeMap<(String, String), BTreeMap<u64, Vec<Refused>>> = BTreeMap::new();
     for row in rows {
         match row.header.clone() {
@@ -285,7 +302,7 @@ fn type_again(
             loaded_at: settings.now,
             source_file: file.clone(),
         };
-        let typed = Normaliser::new(dataset, matched, origin).normalise(&batch);
+        let typed = Normaliser::new(dataset, matched, origin).under(&terms).normalise(&batch);
         tried.counts.add_typed(batch.rows() as u64, &typed, &money);
         if let (None, Some(row)) = (&tried.first_fault, typed.quarantined.first()) {
             tried.first_fault = Some(super::process::describe(&file, row));
@@ -301,35 +318,33 @@ async fn choose(
     tools: &Tools<'_>,
     dataset: &Dataset,
     export: &Export,
+    table: &Manifest,
     spec: &TableSpec,
     tried: &mut Tried,
     spool: &std::path::Path,
 ) -> Result<(Staged, BTreeSet<String>, u64)> {
-    let Tools { settings, lake, .. } = *tools;
+    let settings = tools.settings;
     let author = Author { run_id: settings.run_id, request_id: export.request_id.clone() };
     let mut stager = Stager::new(spec, &settings.load, &settings.account, &author, spool);
     let (mut gone, mut with_twin) = (BTreeSet::new(), 0);
-    let Some(table) = Chain::new(&spec.name, &settings.account).newest(lake).await? else {
-        return Err(Error::new(Kind::Destination, "rows were refused, and their table is not there")
-            .with("table", &spec.name)
-            .hint("the export was not committed to its end: run the pipeline again"));
-    };
-    let live = |month: &Option<Month>| export.is_live(&table, &settings.account, *month);
-    let mut keyed = load::Keyed::new();
-    for text in &tried.texts {
-        for (row, _) in text.months.iter().enumerate().filter(|(_, month)| live(month)) {
-            keyed.entry(text.key(row)).or_default().insert((text.file.clone(), text.line(row)));
-        }
-    }
-    let twins = load::twins(&tools.context(), spec, &table, export.extracted_at, &keyed).await?;
     // As when it was loaded: the day of overlap belongs to the neighbours.
     let window = export.window.filter(|_| export.request_id.is_some());
     let window = window.map(|window| (window, dataset.driving_date.as_str()));
-    for text in &tried.texts {
-        let is_twin = |row| twins.contains(&text.key(row));
-        let chosen: Vec<bool> =
-            text.months.iter().enumerate().map(|(row, month)| live(month) && !is_twin(row)).collect();
-        with_twin += (0..chosen.len()).filter(|row| live(&text.months[*row]) && is_twin(*row)).count() as u64;
+    let account = &settings.account;
+    let live = tried.texts.iter().map(|text| text.live(export, table, account, window));
+    let live = live.collect::<Result<Vec<_>>>()?;
+    let mut keyed = load::Keyed::new();
+    for (text, live) in tried.texts.iter().zip(&live) {
+        for row in (0..live.len()).filter(|row| live[*row]) {
+            keyed.entry(text.key(row)).or_default().insert((text.file.clone(), text.line(row)));
+        }
+    }
+    let twins = load::twins(&tools.context(), spec, table, export.extracted_at, &keyed).await?;
+    for (text, live) in tried.texts.iter().zip(&live) {
+        let has_twin: Vec<bool> =
+            live.iter().enumerate().map(|(row, live)| *live && twins.contains(&text.key(row))).collect();
+        with_twin += has_twin.iter().filter(|has| **has).count() as u64;
+        let chosen: Vec<bool> = live.iter().zip(&has_twin).map(|(live, twin)| *live && !twin).collect();
         for row in (0..chosen.len()).filter(|row| chosen[*row]) {
             gone.extend(text.ids.get(&text.line(row)).into_iter().flatten().cloned());
         }
@@ -342,6 +357,21 @@ async fn choose(
 }
 
 impl Text {
+    /// For each row whether it may be published, or belongs to a neighbouring window in any case.
+    fn live(
+        &self,
+        export: &Export,
+        table: &Manifest,
+        account: &Account,
+        window: Option<(Window, &str)>,
+    ) -> Result<Vec<bool>> {
+        let live = |(row, month): (usize, &Option<Month>)| match window {
+            Some((window, date)) if load::is_overlap(&self.rows, row, *month, window, date)? => Ok(true),
+            _ => Ok(export.is_live(table, account, *month)),
+        };
+        self.months.iter().enumerate().map(live).collect()
+    }
+
     fn key(&self, row: usize) -> String {
         let keys = self.rows.column_by_name("_pc_row_key").and_then(|keys| keys.as_string_opt::<i32>());
         keys.map(|keys| keys.value(row).to_owned()).unwrap_or_default()
@@ -401,8 +431,17 @@ fn notes(tried: &Tried, staged: &Staged, before: u64, twins: u64) -> Vec<String>
     let mut add = |rows: u64, what: &str| notes.extend((rows > 0).then(|| format!("{rows} {what}")));
     add(staged.overlap.rows, "fit, and belong to the neighbouring window, which has them");
     add(tried.counts.quarantined - tried.headless, "still do not fit");
-    add(overtaken, "fit, and stay refused: a newer export is the truth of their month, or the lake was taken back");
-    add(twins, "fit, and stay refused: another row of the same export has their key, load the export again to have both");
-    add(tried.headless, "cannot be tried: the lake did not keep their header yet; the next export of their window replaces them");
+    add(
+        overtaken,
+        "fit, and stay refused: a newer export is the truth of their month, or the lake was taken back",
+    );
+    add(
+        twins,
+        "fit, and stay refused: another row of the same export has their key, load the export again to have both",
+    );
+    add(
+        tried.headless,
+        "cannot be tried: the lake did not keep their header yet; the next export of their window replaces them",
+    );
     notes
 }

@@ -27,6 +27,7 @@
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
+//! | `contracts` | every word of a contract, told, counted and balanced |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
 //! | `golden` | help and errors, word for word |
 //! | `sandbox` | its faults by name and by the number of a request, and its log |
@@ -40,6 +41,7 @@ mod check;
 mod compatibility;
 mod concurrency;
 mod contract;
+mod contracts;
 mod crash;
 mod e2e;
 mod faults;

@@ -82,7 +82,8 @@ fn refused(extracted_at: &str) -> World {
 fn refused_rows_are_counted_and_shown() {
     let world = refused("2026-10-01T00:00:00Z");
     let kinds = json(&world, &["quarantine", "list"]);
-    let told = |kind: &Value| format!("{} {} {}", kind["fault"].as_str().unwrap(), kind["column"], kind["rows"]);
+    let told =
+        |kind: &Value| format!("{} {} {}", kind["fault"].as_str().unwrap(), kind["column"], kind["rows"]);
     let told: Vec<String> = kinds.iter().map(told).collect();
     assert_eq!(
         told,
@@ -100,7 +101,9 @@ fn refused_rows_are_counted_and_shown() {
     let id = kinds[1]["first_id"].as_str().unwrap();
     for wanted in [id, "first.csv:4"] {
         let shown = world.ok(&["quarantine", "show", wanted]).stdout;
-        for part in ["not-a-decimal in earningAmount", "found:    abc", "earningId", "E-3", "schema version", "next:"] {
+        for part in
+            ["not-a-decimal in earningAmount", "found:    abc", "earningId", "E-3", "schema version", "next:"]
+        {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert!(shown.contains("! ") && !shown.contains("E-2"), "{shown}");

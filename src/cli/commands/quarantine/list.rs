@@ -44,7 +44,12 @@ impl List {
         rows.iter().for_each(|row| kinds.entry(Kind::of(row)).or_default().push(row));
         let lines = kinds.iter().filter_map(|(kind, rows)| {
             let first = rows.first()?;
-            Some(Counted { kind, rows: rows.len() as u64, first_line: first.line, first_id: short(&first.id) })
+            Some(Counted {
+                kind,
+                rows: rows.len() as u64,
+                first_line: first.line,
+                first_id: short(&first.id),
+            })
         });
         if setting.style.json {
             lines.for_each(|line| output::print_json("payoutlake.refused.v1", &line));
@@ -53,8 +58,17 @@ impl List {
                 output::say(NOTHING);
             }
         } else {
-            let header =
-                ["dataset", "account", "window", "file", "fault", "column", ">rows", ">first line", "first id"];
+            let header = [
+                "dataset",
+                "account",
+                "window",
+                "file",
+                "fault",
+                "column",
+                ">rows",
+                ">first line",
+                "first id",
+            ];
             output::print(&output::table(header, &lines.map(|line| line.cells()).collect::<Vec<_>>()));
         }
         Ok(0)

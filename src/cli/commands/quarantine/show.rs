@@ -117,8 +117,12 @@ fn cells(row: &Refused) -> Vec<Cell> {
 
 fn next(row: &Refused) -> &'static str {
     match (&row.header, &row.column) {
-        (None, _) => "load the file again, or let the next export of its window replace it: its header was not kept",
-        (_, None) => "correct the file and load it again, or let the next export replace it: no schema helps a broken record",
+        (None, _) => {
+            "load the file again, or let the next export of its window replace it: its header was not kept"
+        }
+        (_, None) => {
+            "correct the file and load it again, or let the next export replace it: no schema helps a broken record"
+        }
         _ => "teach the schema this cell, or change the contract; then `payoutlake quarantine replay`",
     }
 }
@@ -131,7 +135,11 @@ fn words(row: &Shown<'_>, lake: &str) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}  {}{window} of {}", short(row.id), row.dataset, row.account);
     let _ = writeln!(out, "  {} line {}", row.file, row.line);
-    let _ = writeln!(out, "  {request}, as of {finished}, run {}, schema version {}", row.run_id, row.schema_version);
+    let _ = writeln!(
+        out,
+        "  {request}, as of {finished}, run {}, schema version {}",
+        row.run_id, row.schema_version
+    );
     if let Some(raw) = &row.raw {
         let _ = writeln!(out, "  its bytes, if they are kept: {}/{raw}", lake.trim_end_matches('/'));
     }
