@@ -32,12 +32,13 @@ async fn main() -> payoutlake::error::Result<()> {
     let flags = IngestFlags {
         dataset: "payments".to_owned(),
         schemas: None,
-        lake: dir.path().join("lake").display().to_string(),
-        account: "contoso".to_owned(),
+        pipeline: None,
+        lake: Some(dir.path().join("lake").display().to_string()),
+        account: Some("contoso".to_owned()),
         files: vec![file],
         covers: None,
         extracted_at: None,
-        max_quarantined_percent: 1,
+        max_quarantined_percent: None,
         no_guards: false,
         declared: Declared::default(),
     };

@@ -1,8 +1,9 @@
 //! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
 //!
 //! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
-//! in [`_one_row`]. The columns of every era are in [`_schemas`]. What can be made to go wrong is listed in [`_faults`], and what
-//! a probe of the real service tells in [`_probe`].
+//! in [`_one_row`]. The columns of every era are in [`_schemas`]; what a pipeline says about rows that do not fit is in
+//! [`_contracts`]. What can be made to go wrong is listed in [`_faults`], and what a probe of the real service tells in
+//! [`_probe`].
 
 pub mod cli;
 pub mod config;
@@ -24,6 +25,9 @@ pub mod source;
 
 #[doc = include_str!("docs/architecture.md")]
 pub mod _architecture {}
+
+#[doc = include_str!("docs/contracts.md")]
+pub mod _contracts {}
 
 #[doc = include_str!("docs/decisions.md")]
 pub mod _decisions {}

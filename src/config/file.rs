@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::nearest;
 use crate::error::{Error, Kind, Result};
 use crate::load::publish::Publish;
+use crate::normalise::{Contract, OnColumn, OnRow, OnType};
 use crate::pipeline::{Cleanup, Raw, Tier, Wait};
 use crate::secret::Secret;
 use crate::{decode, engine, load, sandbox, source};
@@ -40,6 +41,9 @@ pub struct PipelineFile {
     /// A folder with schema files of your own, in the layout of `schemas/`.
     #[serde(default)]
     pub schemas: Option<PathBuf>,
+    /// What becomes of columns, cells and rows that no schema expects, in all datasets.
+    #[serde(default)]
+    pub contract: ContractSection,
     #[serde(default)]
     pub wait: Wait,
     #[serde(default)]
@@ -174,6 +178,33 @@ pub struct DatasetSection {
     /// What rows must be, by the names of their columns. Such a pipeline covers nothing: its rows merge by key.
     #[serde(default)]
     pub filter: BTreeMap<String, toml::Value>,
+    /// Other words than those of the whole file.
+    #[serde(default)]
+    pub contract: ContractSection,
+}
+
+/// A contract as far as it is written.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContractSection {
+    /// A column that no schema version knows: `evolve`, `freeze`, `quarantine`, `discard`.
+    pub columns: Option<OnColumn>,
+    /// A cell that does not fit its type: `quarantine`, `null`, `freeze`, `discard`.
+    pub types: Option<OnType>,
+    /// A row without a value that every row has, or a record that is none: `quarantine`, `freeze`, `discard`.
+    pub rows: Option<OnRow>,
+}
+
+impl ContractSection {
+    /// These words, and those of `other` where nothing is said.
+    #[must_use]
+    pub fn over(self, other: Contract) -> Contract {
+        Contract {
+            columns: self.columns.unwrap_or(other.columns),
+            types: self.types.unwrap_or(other.types),
+            rows: self.rows.unwrap_or(other.rows),
+        }
+    }
 }
 
 fn twelve() -> u32 {

@@ -13,7 +13,11 @@ mod resolve;
 pub use auth::sign_in_folder;
 pub use draft::{Draft, Id};
 pub use environment::Environment;
-pub use file::{AuthKind, DatasetSection, PipelineFile, SourceKind, SourceSection, check_free, write_file};
+pub use file::{
+    AuthKind, ContractSection, DatasetSection, PipelineFile, SourceKind, SourceSection, check_free,
+    write_file,
+};
 pub use resolve::{
-    BackfillFlags, IngestFlags, RunFlags, SandboxPlan, engine_options, ingest_plan, lake_settings, run_plan,
+    BackfillFlags, IngestFlags, ReplayFlags, RunFlags, SandboxPlan, engine_options, ingest_plan,
+    lake_settings, replay_plan, run_plan,
 };

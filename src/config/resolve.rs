@@ -1,5 +1,6 @@
 //! A pipeline file, the environment and flags become a plan.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -9,9 +10,10 @@ use uuid::Uuid;
 use super::file::{PipelineFile, SourceKind};
 use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, Declared, Invalid, Month, RunId, Window};
+use crate::model::{Account, DatasetName, Declared, Invalid, Month, RunId, Window};
+use crate::normalise::{self, Contract};
 use crate::pipeline::{
-    Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Settings, Tier, Wait, reach,
+    Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Replay, Settings, Tier, Wait, reach,
 };
 use crate::schema::{Dataset, Registry};
 use crate::secret::Secret;
@@ -52,17 +54,30 @@ pub struct IngestFlags {
     pub dataset: String,
     /// A folder with schema files of the user.
     pub schemas: Option<PathBuf>,
-    pub lake: String,
-    pub account: String,
+    /// Then what is not given is as in the file: lake, account, schemas, contracts, guards.
+    pub pipeline: Option<PathBuf>,
+    pub lake: Option<String>,
+    pub account: Option<String>,
     pub files: Vec<PathBuf>,
     /// `YYYY-MM`, `YYYY-MM..YYYY-MM` or `all`.
     pub covers: Option<String>,
     pub extracted_at: Option<Timestamp>,
     /// A file of which a larger share is refused is held, in percent.
-    pub max_quarantined_percent: u32,
+    pub max_quarantined_percent: Option<u32>,
     /// Nothing is held.
     pub no_guards: bool,
     pub declared: Declared,
+}
+
+/// What `quarantine replay` was told.
+#[derive(Debug, Clone)]
+pub struct ReplayFlags {
+    /// Then lake, account and schemas are those of the file.
+    pub pipeline: Option<PathBuf>,
+    pub lake: String,
+    pub dataset: Option<String>,
+    pub account: Option<Account>,
+    pub schemas: Option<PathBuf>,
 }
 
 /// The embedded sandbox that a run has to start first.
@@ -118,13 +133,13 @@ pub(super) fn planned(
     let registry = Registry::load(file.schemas.as_deref())?;
     let in_file = |error: Error| error.with("file", path.display());
     let datasets = datasets(file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
-    let account = flags.account.as_ref().unwrap_or(&file.account);
-    let account = parse_account(account, environment).map_err(in_file)?;
-    let lake = flags.lake.as_ref().unwrap_or(&file.lake);
+    let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
+    let command = format!("{verb} {}", path.display());
+    let settings = file_settings(command, file, &registry, flags, environment, clock).map_err(in_file)?;
     let api = api(file);
     let place = auth::Place {
         environment,
-        account: &account,
+        account: &settings.account,
         pipeline: path,
         api: &api,
         sandbox: sandbox.is_some(),
@@ -132,21 +147,6 @@ pub(super) fn planned(
         clock,
     };
     let auth = sign_in(file, &place, flags.offline).map_err(in_file)?;
-    let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
-    let settings = Settings {
-        command: format!("{verb} {}", path.display()),
-        run_id: RunId(Uuid::now_v7()),
-        account,
-        lake: environment.expand("lake", lake).map_err(in_file)?,
-        decode: file.decode.clone(),
-        load: with_mutation(file.load.clone(), environment),
-        engine: file.engine.clone(),
-        publish: file.publish,
-        raw: file.raw,
-        kill_at: kill_at(environment),
-        now,
-        clock,
-    };
     let plan = Plan {
         settings,
         source: api,
@@ -159,6 +159,69 @@ pub(super) fn planned(
     Ok((plan, sandbox))
 }
 
+/// Settings of a command that works by a pipeline file.
+fn file_settings(
+    command: String,
+    file: &PipelineFile,
+    registry: &Registry,
+    flags: &RunFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<Settings> {
+    let account = flags.account.as_ref().unwrap_or(&file.account);
+    let lake = flags.lake.as_ref().unwrap_or(&file.lake);
+    Ok(Settings {
+        account: parse_account(account, environment)?,
+        decode: file.decode.clone(),
+        normalise: terms(file, registry),
+        load: with_mutation(file.load.clone(), environment),
+        engine: file.engine.clone(),
+        publish: file.publish,
+        raw: file.raw,
+        ..lake_settings(&command, &environment.expand("lake", lake)?, environment, clock)
+    })
+}
+
+/// How the rows of each dataset are typed, also of those that the file does not export but that may be loaded by hand.
+fn terms(file: &PipelineFile, registry: &Registry) -> BTreeMap<DatasetName, normalise::Options> {
+    let of = |dataset: &Dataset| {
+        let section = file.datasets.iter().find(|section| section.name == dataset.name.as_str());
+        let all = file.contract.over(Contract::default());
+        normalise::Options { contract: section.map_or(all, |section| section.contract.over(all)) }
+    };
+    registry.datasets().map(|dataset| (dataset.name.clone(), of(dataset))).collect()
+}
+
+/// # Errors
+/// [`Kind::Config`] for a value that is wrong or missing, or a dataset that is not known.
+pub fn replay_plan(
+    flags: ReplayFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<Replay> {
+    let command = "quarantine replay";
+    let (settings, registry) = match &flags.pipeline {
+        Some(path) => {
+            let file = PipelineFile::read(path)?;
+            let registry = Registry::load(file.schemas.as_deref())?;
+            let command = format!("{command} --pipeline {}", path.display());
+            let settings = file_settings(command, &file, &registry, &RunFlags::default(), environment, clock)
+                .map_err(|error| error.with("file", path.display()))?;
+            (settings, registry)
+        }
+        None => {
+            let settings = lake_settings(command, &flags.lake, environment, clock);
+            let account = flags.account.unwrap_or_default();
+            (Settings { account, ..settings }, Registry::load(flags.schemas.as_deref())?)
+        }
+    };
+    let datasets = match &flags.dataset {
+        Some(name) => vec![registry.dataset(name)?.clone()],
+        None => registry.datasets().cloned().collect(),
+    };
+    Ok(Replay { settings, datasets })
+}
+
 /// # Errors
 /// [`Kind::Usage`] for a flag that is wrong, [`Kind::Config`] for an account or dataset that is.
 pub fn ingest_plan(
@@ -166,7 +229,7 @@ pub fn ingest_plan(
     environment: &Environment,
     clock: fn() -> Timestamp,
 ) -> Result<Ingest> {
-    let registry = Registry::load(flags.schemas.as_deref())?;
+    let (mut settings, registry) = ingest_settings(&flags, environment, clock)?;
     let dataset = registry.dataset(&flags.dataset)?.clone();
     if flags.covers.is_some() && flags.files.len() > 1 {
         return Err(Error::new(
@@ -176,9 +239,9 @@ pub fn ingest_plan(
         .with("files", flags.files.len())
         .hint("put the files into one zip archive, or leave --covers out and let them merge by key"));
     }
-    let mut settings = lake_settings("ingest", &flags.lake, environment, clock);
-    settings.account = parse_account(&flags.account, environment)?;
-    settings.load.guards.quarantined.percent = flags.max_quarantined_percent;
+    if let Some(percent) = flags.max_quarantined_percent {
+        settings.load.guards.quarantined.percent = percent;
+    }
     settings.decode = settings.decode.with(flags.declared);
     let covers = covers(flags.covers.as_deref(), flags.extracted_at, &dataset)?;
     // A time to come would win over every export until then.
@@ -197,6 +260,31 @@ pub fn ingest_plan(
     })
 }
 
+fn ingest_settings(
+    flags: &IngestFlags,
+    environment: &Environment,
+    clock: fn() -> Timestamp,
+) -> Result<(Settings, Registry)> {
+    if let Some(path) = &flags.pipeline {
+        let file = PipelineFile::read(path)?;
+        let registry = Registry::load(flags.schemas.as_deref().or(file.schemas.as_deref()))?;
+        let (lake, account) = (flags.lake.clone(), flags.account.clone());
+        let over = RunFlags { lake, account, ..RunFlags::default() };
+        let settings = file_settings("ingest".to_owned(), &file, &registry, &over, environment, clock)
+            .map_err(|error| error.with("file", path.display()))?;
+        return Ok((settings, registry));
+    }
+    let Some(lake) = &flags.lake else {
+        return Err(Error::new(Kind::Usage, "nothing says which lake to write")
+            .hint("give --lake URL, or --pipeline FILE"));
+    };
+    let mut settings = lake_settings("ingest", lake, environment, clock);
+    if let Some(account) = &flags.account {
+        settings.account = parse_account(account, environment)?;
+    }
+    Ok((settings, Registry::load(flags.schemas.as_deref())?))
+}
+
 /// Settings of a command that works on a lake without a pipeline file.
 #[must_use]
 pub fn lake_settings(
@@ -211,6 +299,7 @@ pub fn lake_settings(
         account: Account::default(),
         lake: lake.to_owned(),
         decode: crate::decode::Options::default(),
+        normalise: BTreeMap::new(),
         load: with_mutation(crate::load::Options::default(), environment),
         engine: engine::Options::default(),
         publish: crate::load::publish::Publish::AsBefore,

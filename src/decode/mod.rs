@@ -58,5 +58,6 @@ pub use census::Census;
 pub use container::{Container, Decoder};
 pub use limits::Options;
 pub use money::census_of_record;
+pub use record::batch_of_records;
 pub use spelling::Spelling;
 pub use text::TextFile;

@@ -4,6 +4,29 @@ use csv_core::{ReadRecordResult, Reader};
 
 use super::header::{self, Dialect};
 use super::limits::Options;
+use crate::model::RawBatch;
+
+/// Records in the form in which the quarantine keeps them (comma, RFC 4180) as rows: each with its line, and whether text
+/// stood behind a closing quote in it.
+#[must_use]
+pub fn batch_of_records<'a>(records: impl IntoIterator<Item = (u64, &'a [u8], bool)>) -> RawBatch {
+    let mut batch = RawBatch::new();
+    for (line, text, misquoted) in records {
+        let mut reader = header::reader(Dialect { delimiter: b',', quotes: true });
+        // A record has no more bytes of cells than of text, and no more cells than bytes and one.
+        let (mut data, mut ends) = (vec![0; text.len() + 1], vec![0; text.len() + 2]);
+        let (_, _, bytes, cells) = reader.read_record(text, &mut data, &mut ends);
+        // An empty input is the end of the text, and so of the record.
+        let (_, _, rest, last) = reader.read_record(&[], &mut data[bytes..], &mut ends[cells..]);
+        // A record of nothing has one empty cell.
+        let cells = (cells + last).max(1);
+        batch.push_row(line, &data[..bytes + rest], &ends[..cells]);
+        if misquoted {
+            batch.mark_misquoted();
+        }
+    }
+    batch
+}
 
 /// Why a record is refused, and the next step.
 pub(super) struct Problem {
@@ -111,4 +134,32 @@ fn grow<T: Clone + Default>(buffer: &mut Vec<T>, limit: usize) -> bool {
         buffer.resize(larger, T::default());
     }
     grows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_was_kept_reads_back_as_it_was() {
+        let rows: [&[&str]; 5] =
+            [&["a", "b"], &["x\"y", "", "1,5\r\n"], &["", ""], &[""], &["\u{feff}ü", "'"]];
+        let mut kept = RawBatch::new();
+        for (line, row) in rows.iter().enumerate() {
+            let ends = row.iter().scan(0, |end, cell| {
+                *end += cell.len();
+                Some(*end)
+            });
+            kept.push_row(line as u64, row.concat().as_bytes(), &ends.collect::<Vec<_>>());
+        }
+        let records: Vec<Vec<u8>> = (0..kept.rows()).map(|row| kept.record(row)).collect();
+        let kept_so = records.iter().zip(7..).map(|(record, line)| (line, record.as_slice(), line == 8));
+        let back = batch_of_records(kept_so);
+        assert!(back.is_misquoted(1) && !back.is_misquoted(2));
+        assert_eq!(back.rows(), kept.rows());
+        for row in 0..kept.rows() {
+            assert_eq!(back.cells(row).collect::<Vec<_>>(), kept.cells(row).collect::<Vec<_>>());
+            assert_eq!(back.line(row), row as u64 + 7);
+        }
+    }
 }

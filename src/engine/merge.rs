@@ -88,6 +88,14 @@ pub fn older_than(at: Timestamp) -> Expr {
     col(EXTRACTED_AT).is_null().or(col(EXTRACTED_AT).lt(lit(at)))
 }
 
+/// The condition on a row of this extraction; `None`: of an extraction of which nobody knows when it was.
+#[must_use]
+pub fn extracted_at(at: Option<Timestamp>) -> Expr {
+    let Some(at) = at else { return col(EXTRACTED_AT).is_null() };
+    let at = ScalarValue::TimestampMicrosecond(Some(at.as_microsecond()), Some("UTC".into()));
+    col(EXTRACTED_AT).eq(lit(at))
+}
+
 /// The condition on a row that was extracted later than `at`; later than unknown is every known time.
 #[must_use]
 pub fn newer_than(at: Option<Timestamp>) -> Expr {

@@ -6,7 +6,7 @@ mod merge;
 mod slice;
 
 pub use files::{ParquetFile, ParquetFiles, Place};
-pub use merge::{Merge, MergeParts, newer_than, older_than};
+pub use merge::{Merge, MergeParts, extracted_at, newer_than, older_than};
 pub use slice::Slice;
 
 use std::sync::Arc;

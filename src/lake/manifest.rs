@@ -77,6 +77,8 @@ pub enum Cause {
     File,
     /// A person went back to an earlier version.
     Rollback,
+    /// Rows that were refused and fit now.
+    Replay,
     /// The table follows others.
     Derived,
 }
@@ -88,6 +90,7 @@ impl Cause {
             Cause::Export => "export",
             Cause::File => "file",
             Cause::Rollback => "rollback",
+            Cause::Replay => "replay",
             Cause::Derived => "derived",
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, FixedSizeBinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, Int32Builder, Int64Builder, RecordBatch,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::prelude::{Expr, col, lit};
@@ -28,6 +28,12 @@ pub struct QuarantineOrigin<'a> {
     pub extracted_at: Option<Timestamp>,
     pub loaded_at: Timestamp,
     pub schema_version: u32,
+    /// The header of the text, as a CSV record.
+    pub header: &'a str,
+    /// SHA-256 of the bytes that the text came in.
+    pub blob: Option<&'a str>,
+    /// Whether the export is the whole truth about its window.
+    pub whole: bool,
 }
 
 /// The shape of the quarantine: partitioned by account and dataset.
@@ -56,6 +62,12 @@ pub fn quarantine_spec() -> TableSpec {
         Field::new("_pc_schema_version", DataType::Int32, false),
         text("_pc_row_key", false),
         Field::new("_pc_row_hash", DataType::FixedSizeBinary(16), false),
+        // What a replay needs; NULL in rows of lakes that did not keep it yet.
+        // The header of the record's text, as CSV.
+        text("header", true),
+        text("blob_sha256", true),
+        // Whether the export was the whole truth about its window.
+        Field::new("whole", DataType::Boolean, true),
     ]);
     TableSpec {
         name: QUARANTINE.to_owned(),
@@ -128,15 +140,18 @@ pub fn quarantined_batch(rows: &[QuarantinedRow], origin: &QuarantineOrigin<'_>)
         array(bytes.finish()),
         first,
         last,
-        repeated_text(&origin.run_id.to_string(), count),
+        repeated_text(Some(&origin.run_id.to_string()), count),
         request,
         instants(origin.extracted_at, count),
         instants(Some(origin.loaded_at), count),
-        repeated_text(origin.source_file, count),
+        repeated_text(Some(origin.source_file), count),
         array(lines.finish()),
         versions(origin.schema_version, count),
         array(keys.finish()),
         array(hashes.finish()),
+        repeated_text(Some(origin.header), count),
+        repeated_text(origin.blob, count),
+        array(BooleanArray::from(vec![origin.whole; count])),
     ];
     RecordBatch::try_new(quarantine_spec().schema, columns).map_err(malformed)
 }
@@ -160,9 +175,9 @@ fn array(values: impl arrow::array::Array + 'static) -> ArrayRef {
     Arc::new(values)
 }
 
-fn repeated_text(value: &str, count: usize) -> ArrayRef {
+fn repeated_text(value: Option<&str>, count: usize) -> ArrayRef {
     let mut builder = StringBuilder::new();
-    (0..count).for_each(|_| builder.append_value(value));
+    (0..count).for_each(|_| builder.append_option(value));
     array(builder.finish())
 }
 

@@ -183,7 +183,10 @@ impl<'a> Stager<'a> {
 }
 
 /// Whether a row stands outside the window, within the one day by which requests overlap.
-fn is_overlap(
+///
+/// # Errors
+/// [`Kind::Bug`] when the driving date is not a date.
+pub fn is_overlap(
     batch: &RecordBatch,
     row: usize,
     month: Option<Month>,

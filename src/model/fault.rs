@@ -23,6 +23,8 @@ pub enum FaultCode {
     NotAMonth,
     /// A date such as 9/10/2026 in a column of which nothing tells whether the month or the day stands first.
     AmbiguousDate,
+    /// A value in a column that no schema version knows, where the contract refuses it.
+    UnknownColumn,
     /// Text stands behind the closing quote of a cell: where cells and records end is doubtful.
     BadQuoting,
 }
@@ -42,8 +44,15 @@ impl FaultCode {
             FaultCode::NotATimestamp => "not-a-timestamp",
             FaultCode::NotAMonth => "not-a-month",
             FaultCode::AmbiguousDate => "ambiguous-date",
+            FaultCode::UnknownColumn => "unknown-column",
             FaultCode::BadQuoting => "bad-quoting",
         }
+    }
+
+    /// Whether the row lacks something or is none, and not one of its cells is of another type.
+    #[must_use]
+    pub fn is_of_row(self) -> bool {
+        matches!(self, FaultCode::MissingValue | FaultCode::WrongCellCount | FaultCode::BadQuoting)
     }
 }
 
@@ -63,6 +72,16 @@ pub struct Fault {
     pub expected: String,
     /// The cell as it stood (lossy where it was not UTF-8), cut to 200 characters.
     pub found: String,
+}
+
+/// A cell that became null because it does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NulledCell {
+    /// The table's name of the column.
+    pub column: String,
+    pub code: FaultCode,
+    /// Its row as CSV, where the column is money: its cents are in no sum.
+    pub record: Option<Vec<u8>>,
 }
 
 /// A refused row with everything that is needed to look at it, and to try it again.

@@ -25,7 +25,7 @@ pub use due::{
 };
 pub use expiry::{Expiring, Expiry};
 pub use explained::{Explained, ExplainedCell, Proof};
-pub use fault::{Fault, FaultCode, QuarantinedRow};
+pub use fault::{Fault, FaultCode, NulledCell, QuarantinedRow};
 pub use ids::{Account, DatasetName, ExportId, Invalid, RequestId, RunId};
 pub use month::{Month, Window};
 pub use mutation::Mutation;

@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 
-use super::{Month, QuarantinedRow, Totals};
+use super::{Month, NulledCell, QuarantinedRow, Totals};
 
 /// What `normalise` makes of one raw batch.
 #[derive(Debug, Clone)]
@@ -12,6 +12,10 @@ pub struct Normalised {
     /// The month of each row of `batch` by the dataset's driving date; `None` where that is blank.
     pub months: Vec<Option<Month>>,
     pub quarantined: Vec<QuarantinedRow>,
+    /// Rows that the contract leaves out.
+    pub discarded: Vec<QuarantinedRow>,
+    /// Cells of `batch` that the contract makes null.
+    pub nulled: Vec<NulledCell>,
     /// Of the rows in `batch`, from the typed side.
     pub totals: Totals,
 }

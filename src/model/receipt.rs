@@ -74,6 +74,9 @@ pub struct WindowReceipt {
     pub rows_read: u64,
     pub rows_written: u64,
     pub rows_quarantined: u64,
+    /// Rows that the contract leaves out.
+    #[serde(default)]
+    pub rows_discarded: u64,
     /// Rows of neighbouring months that came with the overlapping day, and belong to another window.
     pub rows_overlap: u64,
     /// Rows that were left out because the lake holds a newer extraction of them.
@@ -94,6 +97,9 @@ pub struct WindowReceipt {
     pub differences: Vec<Difference>,
     /// Fault code and count.
     pub faults: Vec<(String, u64)>,
+    /// What the contract has decided instead, and how often: `cells set to null: not-a-date in payment_date`.
+    #[serde(default)]
+    pub decisions: Vec<(String, u64)>,
     /// The first refused row, for people.
     pub first_fault: Option<String>,
     /// What a person should look at: the run ends with 3.
@@ -117,6 +123,7 @@ impl WindowReceipt {
             rows_read: 0,
             rows_written: 0,
             rows_quarantined: 0,
+            rows_discarded: 0,
             rows_overlap: 0,
             rows_too_late: 0,
             hops: Vec::new(),
@@ -128,6 +135,7 @@ impl WindowReceipt {
             held_id: None,
             differences: Vec::new(),
             faults: Vec::new(),
+            decisions: Vec::new(),
             first_fault: None,
             warnings: Vec::new(),
             notes: Vec::new(),

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::model::{FaultCode, RawBatch, RequestId, RunId};
 
 use super::cells::BadCell;
+use super::contract::OnColumn;
 
 /// Bytes of `_pc_row_hash`.
 const HASH_BYTES: usize = 16;
@@ -223,12 +224,23 @@ fn write_decimal(units: i128, scale: i8, line: &mut Vec<u8>) {
 pub(super) struct Extra {
     /// Index of the cell, and its JSON key with the colon.
     cells: Vec<(usize, String)>,
+    /// Whether a value there is a fault.
+    refused: bool,
 }
 
 impl Extra {
     pub fn new(unknown: &[(usize, String)]) -> Self {
         let key = |name: &String| format!("{}:", serde_json::Value::from(name.as_str()));
-        Extra { cells: unknown.iter().map(|(cell, name)| (*cell, key(name))).collect() }
+        Extra { cells: unknown.iter().map(|(cell, name)| (*cell, key(name))).collect(), refused: false }
+    }
+
+    /// As the contract says.
+    pub fn under(mut self, word: OnColumn) -> Self {
+        self.refused = word == OnColumn::Quarantine;
+        if word == OnColumn::Discard {
+            self.cells.clear();
+        }
+        self
     }
 
     /// The rank of an unknown cell among the columns of the table, for its faults.
@@ -249,6 +261,10 @@ impl Extra {
             for (rank, (cell, key)) in self.cells.iter().enumerate() {
                 let cell = raw.cell(row, *cell).unwrap_or_default();
                 if cell.trim_ascii().is_empty() {
+                    continue;
+                }
+                if self.refused {
+                    bad.push((row, first_rank + rank, FaultCode::UnknownColumn));
                     continue;
                 }
                 let Ok(text) = std::str::from_utf8(cell) else {

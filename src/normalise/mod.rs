@@ -21,6 +21,7 @@
 //! The census of `decode` sums the same money from the bytes, with code of its own: what both sides say must be equal.
 
 mod cells;
+mod contract;
 mod dates;
 mod decimal;
 mod lineage;
@@ -30,6 +31,7 @@ mod rules;
 mod slashed;
 mod typed_totals;
 
+pub use contract::{Contract, OnColumn, OnRow, OnType, Options};
 pub use dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 pub use decimal::parse_decimal;
 pub use lineage::Origin;
@@ -43,9 +45,10 @@ use crate::model::{DateOrder, FaultCode, MoneyColumn, Normalised, RawBatch};
 use crate::schema::{Column, Dataset, HeaderMatch};
 
 use cells::{BadCell, Source, type_rows};
+use contract::{decide, may_be_null};
 use lineage::{Extra, identified, key_text, origin_columns, row_hashes, row_keys};
 use orders::Proof;
-use refuse::{Columns, quarantine};
+use refuse::{Columns, nulled, quarantine, with_nulled, without};
 
 /// Types the rows of one file.
 pub struct Normaliser {
@@ -54,6 +57,8 @@ pub struct Normaliser {
     // One for each column that the file has, in the order of the table.
     sources: Vec<Source>,
     extra: Extra,
+    contract: Contract,
+    may_be_null: Vec<bool>,
     money: Vec<MoneyColumn>,
     key: Vec<usize>,
     pending: Option<usize>,
@@ -84,6 +89,8 @@ impl Normaliser {
             sources: columns.iter().zip(&matched.cells).enumerate().filter_map(source).collect(),
             columns: Columns::new(columns, &matched),
             extra: Extra::new(&matched.unknown),
+            contract: Contract::default(),
+            may_be_null: may_be_null(dataset),
             money: table.money,
             key: dataset.key.iter().map(|name| index_of(name)).collect(),
             pending: dataset.pending.as_deref().map(index_of),
@@ -92,6 +99,14 @@ impl Normaliser {
             matched,
             origin,
         }
+    }
+
+    /// By the words of a pipeline.
+    #[must_use]
+    pub fn under(mut self, options: &Options) -> Normaliser {
+        self.contract = options.contract;
+        self.extra = self.extra.under(options.contract.columns);
+        self
     }
 
     /// All slashed dates have this order: a person says so.
@@ -127,9 +142,20 @@ impl Normaliser {
         let fit = self.well_formed_rows(raw, &mut bad);
         let typed = type_rows(raw, &fit, &self.sources, &mut bad);
         let extra = self.extra.column(raw, &fit, self.matched.cells.len(), &mut bad);
-        let (refused, quarantined) = quarantine(raw, bad, &self.columns);
+        let bad = decide(self.contract, &self.may_be_null, bad);
+        let extra = with_nulled(extra, raw, &fit, &bad.nulled, &self.columns);
+        let typed = self.sources.iter().zip(typed).map(|(source, array)| {
+            let here = bad.nulled.iter().filter(|(_, column, _)| *column == source.column);
+            without(&array, &fit, &here.map(|(row, ..)| *row).collect::<Vec<_>>())
+        });
+        let typed = typed.collect();
+        let quarantined = quarantine(raw, &bad.refused, &self.columns);
+        let discarded = quarantine(raw, &bad.discarded, &self.columns);
+        let nulled = nulled(raw, &bad.nulled, &self.columns);
 
-        let (rows, typed, extra) = keep_good(fit, &refused, typed, extra);
+        let mut gone: Vec<usize> = bad.refused.iter().chain(&bad.discarded).map(|(row, ..)| *row).collect();
+        gone.sort_unstable();
+        let (rows, typed, extra) = keep_good(fit, &gone, typed, extra);
         let mut columns = self.business_columns(typed, rows.len());
         let business = columns.len();
         let months = typed_totals::months(&columns[self.driving_date]);
@@ -148,7 +174,7 @@ impl Normaliser {
         columns.extend([keys, hashes, extra]);
         let batch = RecordBatch::try_new(self.schema.clone(), columns)
             .expect("each column was built with the type and length that the schema gives it");
-        Normalised { batch, months, quarantined, totals }
+        Normalised { batch, months, quarantined, discarded, nulled, totals }
     }
 
     fn well_formed_rows(&self, raw: &RawBatch, bad: &mut Vec<BadCell>) -> Vec<usize> {

@@ -1,6 +1,11 @@
 //! Faults of cells -> refused rows with their reasons in words.
 
-use crate::model::{Fault, FaultCode, QuarantinedRow, RawBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use arrow::compute::nullif;
+
+use crate::model::{Fault, FaultCode, NulledCell, QuarantinedRow, RawBatch};
 use crate::schema::{Column, HeaderMatch, LogicalType};
 
 use super::cells::BadCell;
@@ -16,7 +21,10 @@ pub(super) struct Columns {
 }
 
 struct Described {
+    name: String,
     published: String,
+    /// Another name than that of an unknown column.
+    name_in_extra: String,
     cell: Option<usize>,
     logical: LogicalType,
     scale: u8,
@@ -26,15 +34,23 @@ struct Described {
 
 impl Columns {
     pub fn new(columns: &[Column], matched: &HeaderMatch) -> Self {
+        let is_taken = |name: &String| matched.unknown.iter().any(|(_, unknown)| unknown == name);
         let known = columns.iter().zip(&matched.cells).map(|(column, cell)| Described {
+            name: column.name.clone(),
             published: column.published.clone(),
+            name_in_extra: match is_taken(&column.published) {
+                true => format!("{} (null)", column.published),
+                false => column.published.clone(),
+            },
             cell: *cell,
             logical: column.logical,
             scale: column.scale().unwrap_or_default(),
             proof: Proof::default(),
         });
         let unknown = matched.unknown.iter().map(|(cell, name)| Described {
+            name: name.clone(),
             published: name.clone(),
+            name_in_extra: name.clone(),
             cell: Some(*cell),
             logical: LogicalType::String,
             scale: 0,
@@ -51,19 +67,62 @@ impl Columns {
     }
 }
 
-/// One refused row for each row that has a bad cell: by its first one. The row numbers come with them, ascending.
-pub(super) fn quarantine(
-    raw: &RawBatch,
-    mut bad: Vec<BadCell>,
-    columns: &Columns,
-) -> (Vec<usize>, Vec<QuarantinedRow>) {
-    bad.sort_unstable();
-    bad.dedup_by_key(|(row, ..)| *row);
-    let refused = |(row, column, code): (usize, usize, FaultCode)| {
-        let fault = describe(raw, row, column, code, columns);
-        (row, QuarantinedRow { line: raw.line(row), fault, record: raw.record(row) })
+/// One row for each bad cell that takes it away.
+pub(super) fn quarantine(raw: &RawBatch, bad: &[BadCell], columns: &Columns) -> Vec<QuarantinedRow> {
+    let refused = |(row, column, code): &BadCell| {
+        let fault = describe(raw, *row, *column, *code, columns);
+        QuarantinedRow { line: raw.line(*row), fault, record: raw.record(*row) }
     };
-    bad.into_iter().map(refused).unzip()
+    bad.iter().map(refused).collect()
+}
+
+/// The cells that become null; their text goes to `_pc_extra`.
+pub(super) fn nulled(raw: &RawBatch, bad: &[BadCell], columns: &Columns) -> Vec<NulledCell> {
+    let nulled = |(row, column, code): &BadCell| {
+        let about = &columns.columns[*column];
+        let record = (about.logical == LogicalType::Money).then(|| raw.record(*row));
+        NulledCell { column: about.name.clone(), code: *code, record }
+    };
+    bad.iter().map(nulled).collect()
+}
+
+/// `_pc_extra` of the rows, with the text of the cells that became null.
+pub(super) fn with_nulled(
+    extra: ArrayRef,
+    raw: &RawBatch,
+    rows: &[usize],
+    nulled: &[BadCell],
+    columns: &Columns,
+) -> ArrayRef {
+    if nulled.is_empty() {
+        return extra;
+    }
+    let known = extra.as_string::<i32>();
+    let objects = rows.iter().enumerate().map(|(place, row)| {
+        let mut object = known.is_valid(place).then(|| known.value(place).to_owned());
+        let first = nulled.partition_point(|(other, ..)| other < row);
+        for (_, column, _) in nulled[first..].iter().take_while(|(other, ..)| other == row) {
+            let about = &columns.columns[*column];
+            let cell = about.cell.and_then(|cell| raw.cell(*row, cell)).unwrap_or_default();
+            let text = serde_json::Value::from(String::from_utf8_lossy(cell));
+            let name = serde_json::Value::from(about.name_in_extra.as_str());
+            object = Some(match object {
+                Some(object) => format!("{},{name}:{text}}}", object.strip_suffix('}').unwrap_or(&object)),
+                None => format!("{{{name}:{text}}}"),
+            });
+        }
+        object
+    });
+    Arc::new(StringArray::from_iter(objects))
+}
+
+/// A column with nulls at these of the rows, ascending.
+pub(super) fn without(array: &ArrayRef, rows: &[usize], nulled: &[usize]) -> ArrayRef {
+    if nulled.is_empty() {
+        return Arc::clone(array);
+    }
+    let mask: BooleanArray = rows.iter().map(|row| Some(nulled.binary_search(row).is_ok())).collect();
+    nullif(array, &mask).expect("the mask has a bit for each row")
 }
 
 fn describe(raw: &RawBatch, row: usize, column: usize, code: FaultCode, columns: &Columns) -> Fault {
@@ -97,6 +156,7 @@ fn expected(code: FaultCode, about: &Described, cell: &[u8]) -> String {
                 at + 1
             );
         }
+        (FaultCode::UnknownColumn, _) => "no value: no schema version knows this column",
         (FaultCode::NotADecimal, _) => {
             "a decimal number such as -1234.50 or 1,234.50; '1,234' alone could also mean 1.234"
         }

@@ -42,6 +42,7 @@ fn summary(receipt: &Receipt) -> serde_json::Value {
             "rows_read": sum(|window| window.rows_read),
             "rows_written": sum(|window| window.rows_written),
             "rows_quarantined": sum(|window| window.rows_quarantined),
+            "rows_discarded": sum(|window| window.rows_discarded),
             "files_written": table.files_written,
             "bytes_written": table.bytes_written,
             "table_rows": table.table_rows,

@@ -1,5 +1,6 @@
 //! What a run will do, with every value resolved: a plain value that can be printed before it is performed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::civil::Time;
@@ -14,6 +15,7 @@ use crate::error::Result;
 use crate::lake::{Chain, ExportState, Identity, Lake, Wish};
 use crate::load::{self, DERIVED, QUARANTINE, publish::Publish};
 use crate::model::{Account, DatasetName, Reason, RunId, Why, Window};
+use crate::normalise;
 use crate::schema::Dataset;
 use crate::source::filter::{Filter, Value};
 use crate::source::{self, Auth};
@@ -30,6 +32,8 @@ pub struct Settings {
     pub account: Account,
     pub lake: String,
     pub decode: decode::Options,
+    /// How rows are typed, where that is not as everywhere.
+    pub normalise: BTreeMap<DatasetName, normalise::Options>,
     pub load: load::Options,
     pub engine: engine::Options,
     pub publish: Publish,
@@ -49,6 +53,12 @@ impl Settings {
     /// As [`Lake::open`].
     pub async fn open_lake(&self) -> Result<Lake> {
         Lake::open_to_be_killed(&self.lake, self.now, self.kill_at).await
+    }
+
+    /// How the rows of a dataset are typed.
+    #[must_use]
+    pub fn terms(&self, dataset: &DatasetName) -> normalise::Options {
+        self.normalise.get(dataset).cloned().unwrap_or_default()
     }
 
     /// The histories that a change of these datasets may write.

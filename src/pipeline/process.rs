@@ -1,5 +1,6 @@
 //! Steps 4 to 6 for one downloaded file: decode, normalise and stage, each on a thread of its own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -8,13 +9,13 @@ use super::balance::{self, Counts};
 use super::scout::Scout;
 use crate::decode::{self, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
-use crate::event::{Observer, Progress, Step, Unit};
+use crate::event::{Level, Observer, Progress, Step, Unit};
 use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
 use crate::model::{
     Account, Encoding, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec,
     Window,
 };
-use crate::normalise::{Normaliser, Origin, Survey};
+use crate::normalise::{self, Normaliser, OnColumn, Origin, Survey};
 use crate::schema::{Dataset, HeaderMatch};
 
 /// One file and what is known about it.
@@ -24,12 +25,17 @@ pub(super) struct Input<'a> {
     pub account: &'a Account,
     /// The months that the file is the whole truth about, if it is.
     pub window: Option<Window>,
+    /// Whether it is.
+    pub whole: bool,
     pub file: &'a Path,
+    /// SHA-256 of the file.
+    pub blob: Option<&'a str>,
     /// For messages and `_pc_source_file`.
     pub name: &'a str,
     /// Everything of the origin but the file's name.
     pub origin: Origin,
     pub decode: &'a decode::Options,
+    pub normalise: &'a normalise::Options,
     pub load: &'a load::Options,
     pub spool: &'a Path,
     pub observer: &'a Observer,
@@ -43,7 +49,11 @@ pub(super) struct Processed {
     /// Text files in it: one, or the entries of an archive.
     pub files: Vec<TextReport>,
     pub quarantine: Vec<arrow::array::RecordBatch>,
-    pub faults: std::collections::BTreeMap<String, u64>,
+    pub faults: BTreeMap<FaultCode, u64>,
+    /// What the contract has decided instead, and how often.
+    pub decisions: BTreeMap<String, u64>,
+    /// Columns that no schema version knows.
+    pub unknown: BTreeSet<String>,
     /// The first refused row, for people.
     pub first_fault: Option<String>,
 }
@@ -95,6 +105,8 @@ pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
         files: seen.files,
         quarantine: seen.quarantine,
         faults: seen.faults,
+        decisions: seen.decisions,
+        unknown: seen.unknown,
         first_fault: seen.first_fault,
     })
 }
@@ -105,7 +117,9 @@ struct Seen {
     files: Vec<TextReport>,
     quarantine: Vec<arrow::array::RecordBatch>,
     quarantine_bytes: usize,
-    faults: std::collections::BTreeMap<String, u64>,
+    faults: BTreeMap<FaultCode, u64>,
+    decisions: BTreeMap<String, u64>,
+    unknown: BTreeSet<String>,
     first_fault: Option<String>,
 }
 
@@ -125,7 +139,11 @@ fn process_text(
         .dataset
         .match_header(file.header())
         .map_err(|error| error.with("file", &name).with("line", file.header_line()))?;
-    let (version, mut notes, mut warnings) = (matched.version, notes_of(&matched), Vec::new());
+    let header = header_record(file.header());
+    let mut notes = notes_of(&matched, input.normalise.contract.columns);
+    notes.iter().for_each(|note| input.observer.tell(Level::Info, input.scope, Step::Normalise, note));
+    seen.unknown.extend(matched.unknown.iter().map(|(_, name)| name.clone()));
+    let (version, mut warnings) = (matched.version, Vec::new());
     if file.encoding() != Encoding::Utf8 {
         notes.push(format!("the text was read as {}", file.encoding().as_str()));
     }
@@ -135,7 +153,7 @@ fn process_text(
     let money = matched.money_cells(input.dataset);
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
-    let mut normaliser = Normaliser::new(input.dataset, matched, origin);
+    let mut normaliser = Normaliser::new(input.dataset, matched, origin).under(input.normalise);
     let look = match input.decode.date_order {
         Some(order) => {
             normaliser.declare(order);
@@ -152,7 +170,8 @@ fn process_text(
         let text = &mut *file;
         let decoding = threads.spawn(move || decode_all(text, &raw_out, damage, amount));
         let typing = threads.spawn(move || normalise_all(&mut normaliser, look, &raw_in, &typed_out));
-        let staged = stage_all(input, &Text { version, name: &name, money: &money }, typed_in, stager, seen);
+        let text = Text { version, name: &name, header: &header, money: &money };
+        let staged = stage_all(input, &text, typed_in, stager, seen);
         // Where a later stage failed, the earlier ones ended with their channel; the first cause counts.
         let typed = typing.join().map_err(|_| panicked("normalise"))?;
         decoding.join().map_err(|_| panicked("decode"))??;
@@ -201,7 +220,9 @@ fn normalise_all(
     for batch in raw {
         let mut typed = normaliser.normalise(&batch);
         // The first slashed date: no row with one has gone on yet, so the whole file is read by what is found now.
-        if typed.quarantined.iter().any(|row| row.fault.code == FaultCode::AmbiguousDate)
+        let gone = typed.quarantined.iter().chain(&typed.discarded).map(|row| row.fault.code);
+        let mut codes = gone.chain(typed.nulled.iter().map(|cell| cell.code));
+        if codes.any(|code| code == FaultCode::AmbiguousDate)
             && let Some(look) = look.take()
         {
             let mut survey = normaliser.survey();
@@ -220,7 +241,20 @@ fn normalise_all(
 struct Text<'a> {
     version: u32,
     name: &'a str,
+    /// As a CSV record.
+    header: &'a str,
     money: &'a [MoneyCell],
+}
+
+/// The header in the form in which the quarantine keeps records.
+fn header_record(header: &[String]) -> String {
+    let ends = header.iter().scan(0, |end, name| {
+        *end += name.len();
+        Some(*end)
+    });
+    let mut batch = RawBatch::new();
+    batch.push_row(0, header.concat().as_bytes(), &ends.collect::<Vec<_>>());
+    String::from_utf8_lossy(&batch.record(0)).into_owned()
 }
 
 fn stage_all(
@@ -239,6 +273,7 @@ fn stage_all(
             damage.on_rows("normalise", &mut rows.batch, &money.name);
             rows.months.truncate(rows.batch.num_rows());
         }
+        seen.decide(&rows);
         if !rows.quarantined.is_empty() {
             seen.refuse(input, text, &rows.quarantined)?;
         }
@@ -250,6 +285,19 @@ fn stage_all(
 }
 
 impl Seen {
+    /// Notes what the contract has decided about rows and cells.
+    fn decide(&mut self, rows: &Normalised) {
+        for row in &rows.discarded {
+            let column = row.fault.column.as_ref().map(|column| format!(" in {column}")).unwrap_or_default();
+            let decision = format!("rows left out: {}{column}", row.fault.code);
+            *self.decisions.entry(decision).or_default() += 1;
+        }
+        for cell in &rows.nulled {
+            let decision = format!("cells set to null: {} in {}", cell.code, cell.column);
+            *self.decisions.entry(decision).or_default() += 1;
+        }
+    }
+
     fn refuse(&mut self, input: &Input<'_>, text: &Text<'_>, rows: &[QuarantinedRow]) -> Result<()> {
         let origin = QuarantineOrigin {
             dataset: &input.dataset.name,
@@ -260,10 +308,13 @@ impl Seen {
             extracted_at: input.origin.extracted_at,
             loaded_at: input.origin.loaded_at,
             schema_version: text.version,
+            header: text.header,
+            blob: input.blob,
+            whole: input.whole,
         };
         for row in rows {
             self.quarantine_bytes += row.record.len() + ROW_OVERHEAD_BYTES;
-            *self.faults.entry(row.fault.code.to_string()).or_default() += 1;
+            *self.faults.entry(row.fault.code).or_default() += 1;
             if self.first_fault.is_none() {
                 self.first_fault = Some(describe(text.name, row));
             }
@@ -280,7 +331,7 @@ impl Seen {
 }
 
 /// One refused row for people: `export.csv line 17: not-a-decimal in earningAmount, expected ..., found '...'`.
-fn describe(file: &str, row: &QuarantinedRow) -> String {
+pub(super) fn describe(file: &str, row: &QuarantinedRow) -> String {
     let column = row.fault.column.as_ref().map(|column| format!(" in {column}")).unwrap_or_default();
     format!(
         "{file} line {}: {}{column}, expected {}, found '{}'",
@@ -289,12 +340,17 @@ fn describe(file: &str, row: &QuarantinedRow) -> String {
 }
 
 /// Microsoft adds columns every year: one that no version knows yet is kept, and no reason to wake anybody.
-fn notes_of(matched: &HeaderMatch) -> Vec<String> {
+fn notes_of(matched: &HeaderMatch, word: OnColumn) -> Vec<String> {
     let unknown: Vec<&str> = matched.unknown.iter().map(|(_, name)| name.as_str()).collect();
+    let fate = match word {
+        OnColumn::Evolve => "are kept in _pc_extra",
+        OnColumn::Discard => "are left out, as the contract says",
+        OnColumn::Quarantine => "are refused with the rows that have a value there, as the contract says",
+        OnColumn::Freeze => "are there, and the contract takes none",
+    };
     // A second cell for a column that is bound already is among them: nothing is dropped.
-    let unknown = (!unknown.is_empty()).then(|| {
-        format!("columns that no schema version knows are kept in _pc_extra: {}", unknown.join(", "))
-    });
+    let unknown = (!unknown.is_empty())
+        .then(|| format!("columns that no schema version knows {fate}: {}", unknown.join(", ")));
     let rather = matched.rather.as_ref().map(|other| {
         format!("the header is rather one of dataset {} (version {})", other.dataset, other.version)
     });

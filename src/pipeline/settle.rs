@@ -17,7 +17,7 @@ use crate::event::{Level, Observer, Step};
 use crate::lake::{Cause, Chain, ExportState, Ledger, LedgerEvent, Operation};
 use crate::load::{self, Applied, Author, Change, Context, Coverage, Guards, Loaded, Stager};
 use crate::model::{Difference, Outcome, PartitionKey, RequestId, TableSpec, Window, WindowReceipt};
-use crate::normalise::Origin;
+use crate::normalise::{Contract, OnColumn, OnRow, OnType, Origin};
 use crate::schema::Dataset;
 use crate::source::Deleted;
 
@@ -180,11 +180,17 @@ pub(super) async fn commit_source(
     let Tools { settings, lake, observer, .. } = *tools;
     let spec = source.dataset.table();
     let spool = lake.spool_dir()?;
-    let (source, processed) = process_on_thread(settings, observer, source, &spec, spool.path()).await?;
+    let (source, processed) =
+        process_on_thread(settings, observer, source, receipt, &spec, spool.path()).await?;
     describe(receipt, &processed);
     let guards = source.guarded.then_some(&settings.load.guards);
-    if let Some(refused) = guards.and_then(|guards| too_many_refused(guards, &source, &processed)) {
-        return Err(held::hold(tools, &source, vec![refused], receipt).await?);
+    if let Some(guards) = guards {
+        let contract = settings.terms(&source.dataset.name).contract;
+        let mut differences = frozen(contract, &source, &processed);
+        differences.extend(too_many_refused(guards, &source, &processed));
+        if !differences.is_empty() {
+            return Err(held::hold(tools, &source, differences, receipt).await?);
+        }
     }
 
     observer.tell(Level::Info, &source.scope, Step::Commit, "the rows balance");
@@ -230,9 +236,13 @@ pub(super) async fn commit_source(
     receipt.warnings.extend(strays(&source, &processed));
     receipt.warnings.extend(from_the_future(&applied, (settings.clock)()));
     observer.tell(Level::Info, &source.scope, Step::Done, outcome_text(&applied));
-    let headline = spec.money.iter().map(|money| money.name.clone());
-    let headline = headline.filter(|name| spec.schema.field_with_name(name).is_ok_and(|f| !f.is_nullable()));
-    Ok(Written { staged: processed.staged.totals(), headline: headline.collect(), applied })
+    Ok(Written { staged: processed.staged.totals(), headline: headline(&spec), applied })
+}
+
+/// The money columns that every row has.
+pub(super) fn headline(spec: &TableSpec) -> Vec<String> {
+    let names = spec.money.iter().map(|money| money.name.clone());
+    names.filter(|name| spec.schema.field_with_name(name).is_ok_and(|f| !f.is_nullable())).collect()
 }
 
 /// For the history of the table.
@@ -249,7 +259,7 @@ fn operation(source: &Source, receipt: &WindowReceipt) -> Operation {
 
 /// Tells in `restatements` what the commit changed. The rows are safe whatever becomes of it, and the next run makes
 /// up for it.
-async fn follow(tools: &Tools<'_>, applied: &Applied, receipt: &mut WindowReceipt) {
+pub(super) async fn follow(tools: &Tools<'_>, applied: &Applied, receipt: &mut WindowReceipt) {
     let Some(manifest) = &applied.manifest else { return };
     let now = (tools.settings.clock)();
     match load::follow(&tools.context(), manifest, tools.settings.run_id, now).await {
@@ -304,10 +314,12 @@ async fn process_on_thread(
     settings: &Settings,
     observer: &Observer,
     source: Source,
+    receipt: &WindowReceipt,
     spec: &TableSpec,
     spool: &Path,
 ) -> Result<(Source, Processed)> {
     let (settings, observer) = (settings.clone(), observer.clone());
+    let blob = receipt.blob_sha256.clone();
     let (spec, spool) = (spec.clone(), spool.to_owned());
     let work = tokio::task::spawn_blocking(move || {
         let processed = process(&Input {
@@ -315,7 +327,9 @@ async fn process_on_thread(
             spec: &spec,
             account: &settings.account,
             window: source.window,
+            whole: source.whole,
             file: &source.file,
+            blob: blob.as_deref(),
             name: &source.name,
             origin: Origin {
                 run_id: settings.run_id,
@@ -325,6 +339,7 @@ async fn process_on_thread(
                 source_file: source.name.clone(),
             },
             decode: &settings.decode,
+            normalise: &settings.terms(&source.dataset.name),
             load: &settings.load,
             spool: &spool,
             observer: &observer,
@@ -412,6 +427,45 @@ async fn commit_quarantine(
     }
 }
 
+/// What the contract freezes a window for.
+fn frozen(contract: Contract, source: &Source, processed: &Processed) -> Vec<Difference> {
+    let difference = |entity: &str, what: String, found: u64| Difference {
+        scope: source.window.map_or_else(|| source.name.clone(), |window| window.to_string()),
+        what,
+        old: "0".to_owned(),
+        new: found.to_string(),
+        limit: format!("contract: {entity} = \"freeze\""),
+    };
+    let first = processed.first_fault.clone().unwrap_or_default();
+    let faults = |of_row: bool| {
+        let codes = processed.faults.iter().filter(|(code, _)| code.is_of_row() == of_row);
+        codes.map(|(_, count)| *count).sum::<u64>()
+    };
+    let names = processed.unknown.iter().cloned().collect::<Vec<_>>().join(", ");
+    let found = [
+        (
+            "columns",
+            contract.columns == OnColumn::Freeze,
+            processed.unknown.len() as u64,
+            format!("columns that no schema version knows: {names}"),
+        ),
+        (
+            "types",
+            contract.types == OnType::Freeze,
+            faults(false),
+            format!("rows with a cell that does not fit its type, first {first}"),
+        ),
+        (
+            "rows",
+            contract.rows == OnRow::Freeze,
+            faults(true),
+            format!("rows that lack a value or are none, first {first}"),
+        ),
+    ];
+    let broken = found.into_iter().filter(|(_, freezes, count, _)| *freezes && *count > 0);
+    broken.map(|(entity, _, count, what)| difference(entity, what, count)).collect()
+}
+
 /// Whether so many rows are refused that the rest is not believed either.
 fn too_many_refused(guards: &Guards, source: &Source, processed: &Processed) -> Option<Difference> {
     let Counts { read, quarantined, .. } = processed.counts;
@@ -432,7 +486,11 @@ fn describe(receipt: &mut WindowReceipt, processed: &Processed) {
     receipt.rows_quarantined = processed.counts.quarantined;
     receipt.rows_overlap = processed.staged.overlap.rows;
     receipt.hops = processed.counts.hops(&processed.staged);
-    receipt.faults = processed.faults.iter().map(|(code, count)| (code.clone(), *count)).collect();
+    receipt.rows_discarded = processed.counts.discarded.rows;
+    receipt.faults = processed.faults.iter().map(|(code, count)| (code.to_string(), *count)).collect();
+    receipt.decisions = processed.decisions.iter().map(|(what, count)| (what.clone(), *count)).collect();
+    let decided = processed.decisions.iter().map(|(what, count)| format!("{count} {what}"));
+    receipt.notes.extend(decided);
     receipt.first_fault.clone_from(&processed.first_fault);
     for file in &processed.files {
         // One file alone is named by the receipt already.

@@ -11,7 +11,7 @@ use crate::decode;
 use crate::event::Observer;
 use crate::load;
 use crate::model::{Account, RunId};
-use crate::normalise::Origin;
+use crate::normalise::{self, Origin};
 use crate::schema::{Dataset, Registry};
 
 const HEADER: &str = "earningId,participantId,programName,transactionCurrency,earningType,earningAmount,\
@@ -35,7 +35,9 @@ fn outcome(bytes: &[u8], batch_bytes: usize) -> String {
         spec: &spec,
         account: &account,
         window: None,
+        whole: false,
         file: &file,
+        blob: None,
         name: "file",
         origin: Origin {
             run_id: RunId(uuid::Uuid::nil()),
@@ -45,6 +47,7 @@ fn outcome(bytes: &[u8], batch_bytes: usize) -> String {
             source_file: "file".to_owned(),
         },
         decode: &decode::Options { batch_bytes, ..decode::Options::default() },
+        normalise: &normalise::Options::default(),
         load: &load::Options::default(),
         spool: dir.path(),
         observer: &Observer::silent(),

@@ -78,8 +78,9 @@ arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))') AS seen_at, \
 arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))') AS old_extracted_at, \
 arrow_cast(NULL, 'Timestamp(Microsecond, Some(\"UTC\"))') AS new_extracted_at LIMIT 0) AS restatements";
 
-/// What Microsoft did: neither a person going back nor a payoutlake that types by other rules, and not the first load.
-const BY_MICROSOFT: &str = "cause NOT IN ('rollback', 'upgrade') AND change <> 'loaded'";
+/// What Microsoft did: neither a person going back nor a payoutlake that types by other rules, nor rows that were refused
+/// before, and not the first load.
+const BY_MICROSOFT: &str = "cause NOT IN ('rollback', 'upgrade', 'replay') AND change <> 'loaded'";
 
 impl Span {
     /// What happened between two tags.

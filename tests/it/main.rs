@@ -27,9 +27,11 @@
 //! | `check` | what a run needs: sound, and wrong in one thing at a time |
 //! | `probe` | what a probe tells of a service, that it tells nothing else, and that it loses no export |
 //! | `explain` | a row of the lake and the bytes that it was made of |
+//! | `quarantine` | refused rows: listed, shown, and published once when they fit |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk and in memory |
+//! | `contracts` | every word of a contract, told, counted and balanced |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
 //! | `golden` | help and errors, word for word |
 //! | `sandbox` | its faults by name and by the number of a request, and its log |
@@ -44,6 +46,7 @@ mod check;
 mod compatibility;
 mod concurrency;
 mod contract;
+mod contracts;
 mod crash;
 mod e2e;
 mod eras;
@@ -61,6 +64,7 @@ mod operations;
 mod oracle;
 mod patience;
 mod probe;
+mod quarantine;
 mod readers;
 mod requests;
 mod restatements;

@@ -22,11 +22,14 @@ pub(in crate::cli) struct Ingest {
     #[arg(long, value_name = "DIR")]
     schemas: Option<PathBuf>,
     /// The lake to write
-    #[arg(long, value_name = "URL")]
-    lake: String,
-    /// Alias of the account that the files are about
-    #[arg(long, value_name = "ALIAS", default_value = "default")]
-    account: String,
+    #[arg(long, value_name = "URL", required_unless_present = "pipeline")]
+    lake: Option<String>,
+    /// A pipeline file: its lake, account, schemas, contracts and guards, where no flag says otherwise
+    #[arg(long, value_name = "FILE")]
+    pipeline: Option<PathBuf>,
+    /// Alias of the account that the files are about [default: default]
+    #[arg(long, value_name = "ALIAS")]
+    account: Option<String>,
     /// The file is the whole truth about these months (YYYY-MM or YYYY-MM..YYYY-MM), or, for payments, about `all`
     /// that the service could reach; without this rows merge by key and remove nothing
     #[arg(long, value_name = "MONTHS", requires = "extracted_at")]
@@ -34,9 +37,9 @@ pub(in crate::cli) struct Ingest {
     /// When the file was downloaded, with its zone: 2026-11-02T08:00:00Z
     #[arg(long, value_name = "TIME")]
     extracted_at: Option<Timestamp>,
-    /// Hold a file of which more than this share of the rows is refused
-    #[arg(long, value_name = "PERCENT", default_value_t = 1)]
-    max_quarantined_percent: u32,
+    /// Hold a file of which more than this share of the rows is refused [default: 1]
+    #[arg(long, value_name = "PERCENT")]
+    max_quarantined_percent: Option<u32>,
     /// Load what a guard would hold, after a look at it
     #[arg(long)]
     no_guards: bool,
@@ -69,6 +72,7 @@ impl Ingest {
         let flags = IngestFlags {
             dataset: self.dataset,
             schemas: self.schemas,
+            pipeline: self.pipeline,
             lake: self.lake,
             account: self.account,
             files: self.files,

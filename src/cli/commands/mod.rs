@@ -9,6 +9,7 @@ pub(super) mod ingest;
 pub(super) mod init;
 pub(super) mod lake;
 pub(super) mod plan;
+pub(super) mod quarantine;
 pub(super) mod requests;
 pub(super) mod run;
 pub(super) mod sandbox;

@@ -40,6 +40,8 @@ fn typed(rows: &[Vec<String>], batch_rows: usize, declared: Option<DateOrder>) -
         batch: concat_batches(&schema, all.iter().map(|done| &done.batch)).unwrap(),
         months: all.iter().flat_map(|done| done.months.clone()).collect(),
         quarantined: all.iter().flat_map(|done| done.quarantined.clone()).collect(),
+        discarded: Vec::new(),
+        nulled: Vec::new(),
         totals,
     };
     (whole, notes)

@@ -1,0 +1,449 @@
+//! Refused rows once more, after a schema or a contract has changed: those that fit now become part of their export's
+//! months, and leave the quarantine.
+//!
+//! ```text
+//! quarantine -> the same records, typed by today's schema -> those that fit, whose export is still the truth of their
+//!               month -> one commit by key, as of the export -> out of the quarantine
+//! ```
+//!
+//! A process that dies between the two commits loses and doubles nothing: who comes next publishes the same rows under
+//! the same keys, which changes nothing, and takes them out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
+use jiff::Timestamp;
+
+use super::balance::{self, Counts};
+use super::receipt::{Outcomes, Written};
+use super::settle::{follow, headline};
+use super::{Settings, Tools, finish, look_after};
+use crate::decode;
+use crate::engine::Engine;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Level, Observer, Step};
+use crate::lake::{Cause, Chain, Lake, Manifest, Operation};
+use crate::load::{self, Applied, Author, Change, Coverage, Loaded, Refused, Staged, Stager};
+use crate::model::{
+    Account, Month, Outcome, PartitionKey, Receipt, RequestId, TableSpec, Window, WindowReceipt,
+};
+use crate::normalise::{Normaliser, Origin};
+use crate::schema::Dataset;
+
+/// Which refused rows are tried again, and under which schemas.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    pub settings: Settings,
+    pub datasets: Vec<Dataset>,
+}
+
+/// The refused rows of a lake, of one account or dataset or of all.
+///
+/// # Errors
+/// [`Kind::Destination`] when the lake cannot be read.
+pub async fn refused(lake: &Lake, account: Option<&Account>, dataset: Option<&str>) -> Result<Vec<Refused>> {
+    let engine = Engine::new(&crate::engine::Options::default(), lake.store().clone())?;
+    let mut found = Vec::new();
+    for chain in Chain::of_table(lake, load::QUARANTINE).await? {
+        if account.is_none_or(|account| *account == chain.account) {
+            found.extend(load::refused_rows(lake, &engine, &chain.account, dataset).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// The account that a command without a pipeline file is about.
+///
+/// # Errors
+/// [`Kind::Usage`] when the lake has refused rows of several and none was named.
+pub async fn only_account(lake: &Lake, named: Option<Account>) -> Result<Account> {
+    let chains = Chain::of_table(lake, load::QUARANTINE).await?;
+    match (named, chains.as_slice()) {
+        (Some(named), _) => Ok(named),
+        (None, [only]) => Ok(only.account.clone()),
+        (None, []) => Ok(Account::default()),
+        (None, several) => {
+            let names: Vec<&str> = several.iter().map(|chain| chain.account.as_str()).collect();
+            Err(Error::new(Kind::Usage, "the lake has refused rows of several accounts")
+                .with("accounts", names.join(", "))
+                .hint("name one of them: --account ALIAS"))
+        }
+    }
+}
+
+/// Publishes the refused rows that fit now, each export by itself.
+///
+/// # Errors
+/// What stops the whole command; the outcome of each export is in the receipt.
+pub async fn replay(replay: Replay, observer: Observer) -> Result<Receipt> {
+    let settings = &replay.settings;
+    let lake = settings.open_lake().await?;
+    let engine = Engine::new(&settings.engine, lake.store().clone())?;
+    let tools = Tools { settings, lake: &lake, engine: &engine, observer: &observer };
+    let tables: Vec<&str> = replay.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+    look_after(&tools, &tables).await?;
+    let mut outcomes = Outcomes::new(settings, std::iter::empty());
+    for dataset in &replay.datasets {
+        let name = dataset.name.as_str();
+        let rows = load::refused_rows(&lake, &engine, &settings.account, Some(name)).await?;
+        for (export, rows) in by_export(rows) {
+            let mut receipt = WindowReceipt::new(export.window);
+            receipt.request_id.clone_from(&export.request_id);
+            receipt.blob_sha256.clone_from(&export.blob);
+            match again(&tools, dataset, &export, rows, &mut receipt).await {
+                Ok(written) => outcomes.add(name, receipt, Some(written)),
+                Err(error) => {
+                    observer.tell(Level::Info, name, Step::Done, error.to_string());
+                    outcomes.add_failure(name, receipt, error);
+                }
+            }
+        }
+    }
+    finish(&lake, outcomes, settings).await
+}
+
+/// What the rows of one export have in common.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Export {
+    /// When it was finished; when it was loaded, where nobody knows that.
+    as_of: Timestamp,
+    extracted_at: Option<Timestamp>,
+    request_id: Option<RequestId>,
+    window: Option<Window>,
+    whole: bool,
+    blob: Option<String>,
+}
+
+/// Oldest first, as they would have been loaded.
+fn by_export(rows: Vec<Refused>) -> BTreeMap<Export, Vec<Refused>> {
+    let mut exports: BTreeMap<Export, Vec<Refused>> = BTreeMap::new();
+    for row in rows {
+        let export = Export {
+            as_of: row.extracted_at.unwrap_or(row.loaded_at),
+            extracted_at: row.extracted_at,
+            request_id: row.request_id.clone(),
+            window: row.window,
+            whole: row.whole,
+            blob: row.blob.clone(),
+        };
+        exports.entry(export).or_default().push(row);
+    }
+    exports
+}
+
+impl Export {
+    /// With the time that the manifest has: rows keep microseconds, manifests all digits.
+    fn as_known_to(&self, table: &Manifest) -> Export {
+        let known = table.partitions.iter().filter_map(|part| part.covered_at).chain(table.pulled_at);
+        let micros = |at: Timestamp| at.as_microsecond();
+        let mut known =
+            known.filter(|known| self.extracted_at.is_some_and(|at| micros(at) == micros(*known)));
+        Export { extracted_at: known.next().or(self.extracted_at), ..self.clone() }
+    }
+
+    /// Whether the export still has the last word about a month: no newer one covers it, and nobody went back to before.
+    fn is_live(&self, table: &Manifest, account: &Account, month: Option<Month>) -> bool {
+        let partition = table.partition(&PartitionKey::of_month(account, month));
+        let covered_at = partition.and_then(|partition| partition.covered_at);
+        match self.window {
+            Some(window) if self.whole && month.is_some_and(|month| window.contains(month)) => {
+                covered_at == self.extracted_at
+            }
+            None if self.whole => table.pulled_at == self.extracted_at,
+            _ => covered_at <= Some(self.extracted_at.unwrap_or(self.as_of)),
+        }
+    }
+}
+
+/// The rows of one text, typed again.
+struct Text {
+    file: String,
+    // A line that was refused for several reasons stands there for each of them.
+    ids: BTreeMap<u64, Vec<String>>,
+    rows: RecordBatch,
+    months: Vec<Option<Month>>,
+}
+
+/// Everything that is known after typing.
+#[derive(Default)]
+struct Tried {
+    counts: Counts,
+    texts: Vec<Text>,
+    absent: BTreeSet<String>,
+    first_fault: Option<String>,
+    /// Rows that cannot be tried: nobody knows their header.
+    headless: u64,
+}
+
+async fn again(
+    tools: &Tools<'_>,
+    dataset: &Dataset,
+    export: &Export,
+    rows: Vec<Refused>,
+    receipt: &mut WindowReceipt,
+) -> Result<Written> {
+    let Tools { settings, lake, observer, .. } = *tools;
+    let spec = dataset.table();
+    let (files, before): (BTreeSet<String>, u64) =
+        (rows.iter().map(|row| row.file.clone()).collect(), rows.len() as u64);
+    let Some(table) = Chain::new(&spec.name, &settings.account).newest(lake).await? else {
+        return Err(Error::new(Kind::Destination, "rows were refused, and their table is not there")
+            .with("table", &spec.name)
+            .hint("the export was not committed to its end: run the pipeline again"));
+    };
+    let export = &export.as_known_to(&table);
+    receipt.source_files = files.into_iter().collect();
+    receipt.rows_read = before;
+    let mut tried = type_again(settings, dataset, export, rows)?;
+    let spool = lake.spool_dir()?;
+    let (staged, gone, twins) =
+        choose(tools, dataset, export, &table, &spec, &mut tried, spool.path()).await?;
+    balance::check(&export.name(dataset), &tried.counts, &staged)?;
+
+    receipt.hops = tried.counts.hops(&staged);
+    receipt.rows_overlap = staged.overlap.rows;
+    receipt.rows_quarantined = tried.counts.quarantined + tried.counts.left.rows;
+    receipt.first_fault.clone_from(&tried.first_fault);
+    receipt.notes = notes(&tried, &staged, before, twins);
+    observer.tell(Level::Info, &export.name(dataset), Step::Commit, receipt.notes.join("; "));
+    let written = |applied| Written { applied, staged: staged.totals(), headline: headline(&spec) };
+    if gone.is_empty() {
+        receipt.outcome = Outcome::Unchanged;
+        return Ok(written(Box::default()));
+    }
+    let absent: Vec<String> = tried.absent.into_iter().collect();
+    let operation = Operation {
+        cause: Cause::Replay,
+        what: format!("refused rows of {}", export.name(dataset)),
+        window: export.window,
+        request_id: export.request_id.clone(),
+        blob: export.blob.clone(),
+        hops: receipt.hops.clone(),
+    };
+    let pending = dataset.pending.clone();
+    let change = Change {
+        spec: &spec,
+        account: &settings.account,
+        coverage: Coverage::Merge { replaces: None, months_are_whole: pending.is_none(), pending },
+        extracted_at: export.extracted_at,
+        staged: &staged,
+        absent: &absent,
+        guards: None,
+        operation,
+        run_id: settings.run_id,
+        now: (settings.clock)(),
+    };
+    let Loaded::Applied(applied) = load::load(&tools.context(), &change).await? else {
+        return Err(Error::new(Kind::Bug, "a replay was held by a guard"));
+    };
+    receipt.rows_written = applied.rows_written;
+    receipt.rows_too_late = applied.rows_too_late;
+    receipt.hops.extend(applied.hops.iter().cloned());
+    receipt.outcome = if applied.rewritten { Outcome::Published } else { Outcome::Unchanged };
+    if applied.rows_too_late > 0 {
+        // A newer export came in this moment: what is live is looked at once more.
+        receipt.warnings.push(NEWER_CAME.to_owned());
+    } else {
+        take_out(tools, dataset, export, &gone).await?;
+    }
+    follow(tools, &applied, receipt).await;
+    Ok(written(applied))
+}
+
+const NEWER_CAME: &str =
+    "a newer export was committed at the same moment: all rows stay in the quarantine; replay again";
+
+impl Export {
+    /// For people.
+    fn name(&self, dataset: &Dataset) -> String {
+        let window = self.window.map(|window| format!(" {window}")).unwrap_or_default();
+        format!("{}{window}", dataset.name)
+    }
+}
+
+/// Types the records by the schema of today.
+fn type_again(settings: &Settings, dataset: &Dataset, export: &Export, rows: Vec<Refused>) -> Result<Tried> {
+    let mut tried = Tried::default();
+    let mut terms = settings.terms(&dataset.name);
+    // What is kept in quarantine is left there: nobody loses it by a second look.
+    terms.contract = terms.contract.keeping_all();
+    let mut texts: BTreeMap<(String, String), BTreeMap<u64, Vec<Refused>>> = BTreeMap::new();
+    for row in rows {
+        match row.header.clone() {
+            Some(header) => {
+                let text = texts.entry((row.file.clone(), header)).or_default();
+                text.entry(row.line).or_default().push(row);
+            }
+            None => tried.headless += 1,
+        }
+    }
+    tried.counts.add_untried(tried.headless);
+    for ((file, header), lines) in texts {
+        let header = decode::batch_of_records([(0, header.as_bytes(), false)]);
+        let header: Vec<_> = header.cells(0).map(String::from_utf8_lossy).collect();
+        let matched = dataset.match_header(&header).map_err(|error| error.with("file", &file))?;
+        let lacks = dataset.newest().columns.iter().zip(&matched.cells).filter(|(_, cell)| cell.is_none());
+        tried.absent.extend(lacks.map(|(column, _)| column.name.clone()));
+        let money = matched.money_cells(dataset);
+        let records = lines.iter().filter_map(|(line, rows)| {
+            let row = rows.first()?;
+            // Quotes are made right when a record is kept; where its cells end is doubtful all the same.
+            let misquoted = rows.iter().any(|row| row.fault == crate::model::FaultCode::BadQuoting.as_str());
+            Some((*line, row.record.as_slice(), misquoted))
+        });
+        let batch = decode::batch_of_records(records.clone());
+        records.for_each(|(_, record, _)| tried.counts.add_record(record, &money));
+        let origin = Origin {
+            run_id: settings.run_id,
+            request_id: export.request_id.clone(),
+            extracted_at: export.extracted_at,
+            loaded_at: settings.now,
+            source_file: file.clone(),
+        };
+        let mut normaliser = Normaliser::new(dataset, matched, origin).under(&terms);
+        settings.decode.date_order.into_iter().for_each(|order| normaliser.declare(order));
+        let typed = normaliser.normalise(&batch);
+        tried.counts.add_typed(batch.rows() as u64, &typed, &money);
+        if let (None, Some(row)) = (&tried.first_fault, typed.quarantined.first()) {
+            tried.first_fault = Some(super::process::describe(&file, row));
+        }
+        let ids = lines.into_iter().map(|(line, rows)| (line, rows.into_iter().map(|row| row.id).collect()));
+        tried.texts.push(Text { file, ids: ids.collect(), rows: typed.batch, months: typed.months });
+    }
+    Ok(tried)
+}
+
+/// Stages the rows that may be published; gives back what leaves the quarantine, and how many rows have a twin.
+async fn choose(
+    tools: &Tools<'_>,
+    dataset: &Dataset,
+    export: &Export,
+    table: &Manifest,
+    spec: &TableSpec,
+    tried: &mut Tried,
+    spool: &std::path::Path,
+) -> Result<(Staged, BTreeSet<String>, u64)> {
+    let settings = tools.settings;
+    let author = Author { run_id: settings.run_id, request_id: export.request_id.clone() };
+    let mut stager = Stager::new(spec, &settings.load, &settings.account, &author, spool);
+    let (mut gone, mut with_twin) = (BTreeSet::new(), 0);
+    // As when it was loaded: the day of overlap belongs to the neighbours.
+    let window = export.window.filter(|_| export.request_id.is_some());
+    let window = window.map(|window| (window, dataset.driving_date.as_str()));
+    let account = &settings.account;
+    let live = tried.texts.iter().map(|text| text.live(export, table, account, window));
+    let live = live.collect::<Result<Vec<_>>>()?;
+    let mut keyed = load::Keyed::new();
+    for (text, live) in tried.texts.iter().zip(&live) {
+        for row in (0..live.len()).filter(|row| live[*row]) {
+            keyed.entry(text.key(row)).or_default().insert((text.file.clone(), text.line(row)));
+        }
+    }
+    let twins = load::twins(&tools.context(), spec, table, export.extracted_at, &keyed).await?;
+    for (text, live) in tried.texts.iter().zip(&live) {
+        let has_twin: Vec<bool> =
+            live.iter().enumerate().map(|(row, live)| *live && twins.contains(&text.key(row))).collect();
+        with_twin += has_twin.iter().filter(|has| **has).count() as u64;
+        let chosen: Vec<bool> = live.iter().zip(&has_twin).map(|(live, twin)| *live && !twin).collect();
+        for row in (0..chosen.len()).filter(|row| chosen[*row]) {
+            gone.extend(text.ids.get(&text.line(row)).into_iter().flatten().cloned());
+        }
+        let left = text.pick(chosen.iter().map(|chosen| !chosen))?;
+        load::tally(&left, &spec.money, &mut tried.counts.left, &mut load::Digest::default())?;
+        let months: Vec<_> = text.months.iter().zip(&chosen).filter(|(_, c)| **c).map(|(m, _)| *m).collect();
+        stager.push_months(&text.pick(chosen.into_iter())?, &months, window)?;
+    }
+    Ok((stager.finish()?, gone, with_twin))
+}
+
+impl Text {
+    /// For each row whether it may be published, or belongs to a neighbouring window in any case.
+    fn live(
+        &self,
+        export: &Export,
+        table: &Manifest,
+        account: &Account,
+        window: Option<(Window, &str)>,
+    ) -> Result<Vec<bool>> {
+        let live = |(row, month): (usize, &Option<Month>)| match window {
+            Some((window, date)) if load::is_overlap(&self.rows, row, *month, window, date)? => Ok(true),
+            _ => Ok(export.is_live(table, account, *month)),
+        };
+        self.months.iter().enumerate().map(live).collect()
+    }
+
+    fn key(&self, row: usize) -> String {
+        let keys = self.rows.column_by_name("_pc_row_key").and_then(|keys| keys.as_string_opt::<i32>());
+        keys.map(|keys| keys.value(row).to_owned()).unwrap_or_default()
+    }
+
+    fn line(&self, row: usize) -> u64 {
+        let lines = self.rows.column_by_name("_pc_source_line");
+        let lines = lines.and_then(|lines| lines.as_primitive_opt::<Int64Type>());
+        lines.map_or(0, |lines| lines.value(row).unsigned_abs())
+    }
+
+    fn pick(&self, which: impl Iterator<Item = bool>) -> Result<RecordBatch> {
+        filter_record_batch(&self.rows, &which.collect::<Vec<bool>>().into())
+            .map_err(|cause| Error::new(Kind::Bug, "rows could not be chosen").caused_by(cause))
+    }
+}
+
+/// Takes rows out of the quarantine.
+async fn take_out(
+    tools: &Tools<'_>,
+    dataset: &Dataset,
+    export: &Export,
+    ids: &BTreeSet<String>,
+) -> Result<()> {
+    let settings = tools.settings;
+    let request_id = export.request_id.as_ref();
+    let these = load::these_refused(&dataset.name, request_id, export.extracted_at, ids);
+    let change = Change {
+        spec: &load::quarantine_spec(),
+        account: &settings.account,
+        coverage: Coverage::Merge { replaces: Some(these), months_are_whole: false, pending: None },
+        extracted_at: export.extracted_at,
+        staged: &Staged::default(),
+        absent: &[],
+        guards: None,
+        operation: Operation {
+            cause: Cause::Replay,
+            what: format!("published rows of {}", export.name(dataset)),
+            window: export.window,
+            request_id: export.request_id.clone(),
+            blob: None,
+            hops: Vec::new(),
+        },
+        run_id: settings.run_id,
+        now: (settings.clock)(),
+    };
+    match load::load(&tools.context(), &change).await? {
+        Loaded::Applied(_) => Ok(()),
+        Loaded::Held(_) => Err(Error::new(Kind::Bug, "refused rows were held by a guard")),
+    }
+}
+
+fn notes(tried: &Tried, staged: &Staged, before: u64, twins: u64) -> Vec<String> {
+    let overtaken = tried.counts.left.rows - twins;
+    let fit = staged.totals().rows;
+    let mut notes = vec![format!("{fit} of {before} refused rows fit now and are published")];
+    let mut add = |rows: u64, what: &str| notes.extend((rows > 0).then(|| format!("{rows} {what}")));
+    add(staged.overlap.rows, "fit, and belong to the neighbouring window, which has them");
+    add(tried.counts.quarantined - tried.headless, "still do not fit");
+    add(
+        overtaken,
+        "fit, and stay refused: a newer export is the truth of their month, or the lake was taken back",
+    );
+    add(
+        twins,
+        "fit, and stay refused: another row of the same export has their key, load the export again to have both",
+    );
+    add(
+        tried.headless,
+        "cannot be tried: the lake did not keep their header yet; the next export of their window replaces them",
+    );
+    notes
+}
