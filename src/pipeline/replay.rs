@@ -25,7 +25,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{Cause, Chain, Lake, Manifest, Operation};
-use crate::load::{self, Applied, Author, Change, Coverage, Loaded, Refused, Staged, Stager};
+use crate::load::{self, Author, Change, Coverage, Loaded, Refused, Staged, Stager};
 use crate::model::{
     Account, Month, Outcome, PartitionKey, Receipt, RequestId, TableSpec, Window, WindowReceipt,
 };
