@@ -22,6 +22,7 @@ mod contract;
 mod dates;
 mod decimal;
 mod lineage;
+mod personal;
 mod refuse;
 mod typed_totals;
 
@@ -29,6 +30,9 @@ pub use contract::{Contract, OnColumn, OnRow, OnType, Options};
 pub use dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 pub use decimal::parse_decimal;
 pub use lineage::Origin;
+pub use personal::{HashKey, Personal, Treatment};
+
+use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;
@@ -39,6 +43,7 @@ use crate::schema::{Column, Dataset, HeaderMatch};
 use cells::{BadCell, Source, type_rows};
 use contract::{decide, may_be_null};
 use lineage::{Extra, identified, origin_columns, row_hashes, row_keys};
+use personal::Treated;
 use refuse::{Columns, nulled, quarantine, with_nulled, without};
 
 /// Types the rows of one file.
@@ -50,6 +55,7 @@ pub struct Normaliser {
     extra: Extra,
     contract: Contract,
     may_be_null: Vec<bool>,
+    treated: Option<Treated>,
     money: Vec<MoneyColumn>,
     key: Vec<usize>,
     pending: Option<usize>,
@@ -81,6 +87,7 @@ impl Normaliser {
             extra: Extra::new(&matched.unknown),
             contract: Contract::default(),
             may_be_null: may_be_null(dataset),
+            treated: None,
             money: table.money,
             key: dataset.key.iter().map(|name| index_of(name)).collect(),
             pending: dataset.pending.as_deref().map(index_of),
@@ -93,7 +100,9 @@ impl Normaliser {
 
     /// By the words of a pipeline.
     #[must_use]
-    pub fn under(mut self, options: &Options) -> Normaliser {
+    pub fn under(mut self, options: &Options, dataset: &Dataset) -> Normaliser {
+        self.schema = options.table(dataset).schema;
+        self.treated = Treated::new(&options.personal, &dataset.newest().columns, &self.matched);
         self.contract = options.contract;
         self.extra = self.extra.under(options.contract.columns);
         self
@@ -101,6 +110,13 @@ impl Normaliser {
 
     /// Types one batch of the file.
     pub fn normalise(&mut self, raw: &RawBatch) -> Normalised {
+        match self.treated.as_ref().map(|treated| treated.apply(raw)) {
+            None => self.normalise_treated(raw),
+            Some(treated) => counted_as(raw, self.normalise_treated(&treated)),
+        }
+    }
+
+    fn normalise_treated(&self, raw: &RawBatch) -> Normalised {
         let mut bad: Vec<BadCell> = Vec::new();
         let fit = self.well_formed_rows(raw, &mut bad);
         let typed = type_rows(raw, &fit, &self.sources, &mut bad);
@@ -161,6 +177,17 @@ impl Normaliser {
             })
             .collect()
     }
+}
+
+/// Rows that go are counted as they stood in the text: the balance knows nothing of personal data.
+fn counted_as(raw: &RawBatch, mut done: Normalised) -> Normalised {
+    let lines: BTreeMap<u64, usize> = (0..raw.rows()).map(|row| (raw.line(row), row)).collect();
+    for row in done.quarantined.iter_mut().chain(&mut done.discarded) {
+        if let Some(index) = lines.get(&row.line) {
+            row.treated = Some(std::mem::replace(&mut row.record, raw.record(*index)));
+        }
+    }
+    done
 }
 
 /// Takes the refused rows out; `rows` and the arrays stay in step. Nothing is copied where no row was refused.

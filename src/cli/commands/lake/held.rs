@@ -5,12 +5,11 @@ use clap::Args;
 
 use super::Place;
 use crate::cli::Setting;
-use crate::config::Environment;
+use crate::config::{self, Environment};
 use crate::error::Result;
 use crate::lake;
 use crate::output::{self, Progress, number, print_receipt};
 use crate::pipeline::{self, Decision};
-use crate::schema::Registry;
 
 /// List the windows that a guard holds, with what they would change; load or drop one
 #[derive(Debug, Args)]
@@ -24,6 +23,9 @@ pub(super) struct Held {
     /// Folder with schemas of your own, as in the pipeline file
     #[arg(long, value_name = "DIR")]
     schemas: Option<PathBuf>,
+    /// A pipeline file, for its schemas, contracts and what it does to personal data
+    #[arg(long, value_name = "FILE", conflicts_with = "schemas")]
+    pipeline: Option<PathBuf>,
 }
 
 impl Held {
@@ -37,13 +39,19 @@ impl Held {
                 return Ok(0);
             }
         };
-        let mut registry = Registry::built_in()?;
-        if let Some(folder) = &self.schemas {
-            registry = registry.with_folder(folder)?;
-        }
         let held = lake::Held::find(&lake, id).await?;
         let word = if decision == Decision::Accept { "accept" } else { "reject" };
-        let settings = place.settings(&format!("held --{word} {id}"), setting).await?;
+        let mut settings = place.settings(&format!("held --{word} {id}"), setting).await?;
+        let registry = match &self.pipeline {
+            Some(path) => {
+                let (of_file, registry) =
+                    config::pipeline_settings(path, &setting.environment, setting.clock)?;
+                (settings.normalise, settings.raw, settings.load) =
+                    (of_file.normalise, of_file.raw, of_file.load);
+                registry
+            }
+            None => config::registry(self.schemas.as_deref())?,
+        };
         let progress = Progress::new(setting.style, settings.run_id, setting.clock);
         let done = pipeline::decide(settings, &registry, id, decision, progress.observer()).await;
         progress.finish();
