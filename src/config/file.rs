@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::nearest;
 use crate::error::{Error, Kind, Result};
 use crate::load::publish::Publish;
-use crate::normalise::{Contract, OnColumn, OnRow, OnType};
+use crate::normalise::{Contract, OnColumn, OnRow, OnType, Treatment};
 use crate::pipeline::{Cleanup, Raw, Tier, Wait};
 use crate::secret::Secret;
 use crate::{decode, engine, load, sandbox, source};
@@ -34,8 +34,9 @@ pub struct PipelineFile {
     pub datasets: Vec<DatasetSection>,
     #[serde(default)]
     pub publish: Publish,
+    /// Without it files are kept, unless personal data is not.
     #[serde(default)]
-    pub raw: Raw,
+    pub raw: Option<Raw>,
     #[serde(default)]
     pub cleanup: Cleanup,
     /// A folder with schema files of your own, in the layout of `schemas/`.
@@ -44,6 +45,9 @@ pub struct PipelineFile {
     /// What becomes of columns, cells and rows that no schema expects, in all datasets.
     #[serde(default)]
     pub contract: ContractSection,
+    /// The key of `hash` in `[datasets.personal]`.
+    #[serde(default)]
+    pub personal: PersonalSection,
     #[serde(default)]
     pub wait: Wait,
     #[serde(default)]
@@ -181,6 +185,17 @@ pub struct DatasetSection {
     /// Other words than those of the whole file.
     #[serde(default)]
     pub contract: ContractSection,
+    /// What is done to columns of personal data, by their names; `default` is about all that the schema marks.
+    #[serde(default)]
+    pub personal: BTreeMap<String, Treatment>,
+}
+
+/// How personal data is hashed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonalSection {
+    /// A reference: `${env:PAYOUTLAKE_HASH_KEY}`.
+    pub key: Option<Secret>,
 }
 
 /// A contract as far as it is written.

@@ -7,17 +7,19 @@ mod draft;
 mod environment;
 mod file;
 mod filters;
+mod lake;
 mod nearest;
 mod resolve;
+mod terms;
 
 pub use auth::sign_in_folder;
 pub use draft::{Draft, Id};
 pub use environment::Environment;
 pub use file::{
-    AuthKind, ContractSection, DatasetSection, PipelineFile, SourceKind, SourceSection, check_free,
-    write_file,
+    AuthKind, ContractSection, DatasetSection, PersonalSection, PipelineFile, SourceKind, SourceSection,
+    check_free, write_file,
 };
-pub use resolve::{
-    BackfillFlags, IngestFlags, ReplayFlags, RunFlags, SandboxPlan, engine_options, ingest_plan,
-    lake_settings, replay_plan, run_plan,
+pub use lake::{
+    IngestFlags, ReplayFlags, engine_options, ingest_plan, lake_settings, pipeline_settings, replay_plan,
 };
+pub use resolve::{BackfillFlags, RunFlags, SandboxPlan, run_plan};

@@ -1,25 +1,22 @@
 //! A pipeline file, the environment and flags become a plan.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
 use super::file::{PipelineFile, SourceKind};
+use super::lake::lake_settings;
+use super::terms::{raw, terms};
 use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, DatasetName, Declared, Invalid, Month, RunId, Window};
-use crate::normalise::{self, Contract};
-use crate::pipeline::{
-    Ask, Covers, DatasetPlan, Ingest, Plan, REACH_MONTHS, Raw, Replay, Settings, Tier, Wait, reach,
-};
-use crate::schema::{Dataset, Registry};
+use crate::model::{Account, Month, Window};
+use crate::pipeline::{Ask, DatasetPlan, Plan, REACH_MONTHS, Settings, Tier, Wait, reach};
+use crate::sandbox;
+use crate::schema::Registry;
 use crate::secret::Secret;
 use crate::source::auth::Version;
 use crate::source::{self, Auth, Way};
-use crate::{engine, sandbox};
 
 /// Flags that win over the pipeline file.
 #[derive(Debug, Clone, Default)]
@@ -46,38 +43,6 @@ pub struct BackfillFlags {
     pub chunk_months: Option<u32>,
     /// A month that was covered so short a time ago is left out.
     pub fresh_for: SignedDuration,
-}
-
-/// What `ingest` was told.
-#[derive(Debug, Clone)]
-pub struct IngestFlags {
-    pub dataset: String,
-    /// A folder with schema files of the user.
-    pub schemas: Option<PathBuf>,
-    /// Then what is not given is as in the file: lake, account, schemas, contracts, guards.
-    pub pipeline: Option<PathBuf>,
-    pub lake: Option<String>,
-    pub account: Option<String>,
-    pub files: Vec<PathBuf>,
-    /// `YYYY-MM`, `YYYY-MM..YYYY-MM` or `all`.
-    pub covers: Option<String>,
-    pub extracted_at: Option<Timestamp>,
-    /// A file of which a larger share is refused is held, in percent.
-    pub max_quarantined_percent: Option<u32>,
-    /// Nothing is held.
-    pub no_guards: bool,
-    pub declared: Declared,
-}
-
-/// What `quarantine replay` was told.
-#[derive(Debug, Clone)]
-pub struct ReplayFlags {
-    /// Then lake, account and schemas are those of the file.
-    pub pipeline: Option<PathBuf>,
-    pub lake: String,
-    pub dataset: Option<String>,
-    pub account: Option<Account>,
-    pub schemas: Option<PathBuf>,
 }
 
 /// The embedded sandbox that a run has to start first.
@@ -160,7 +125,7 @@ pub(super) fn planned(
 }
 
 /// Settings of a command that works by a pipeline file.
-fn file_settings(
+pub(super) fn file_settings(
     command: String,
     file: &PipelineFile,
     registry: &Registry,
@@ -170,194 +135,21 @@ fn file_settings(
 ) -> Result<Settings> {
     let account = flags.account.as_ref().unwrap_or(&file.account);
     let lake = flags.lake.as_ref().unwrap_or(&file.lake);
+    let normalise = terms(file, registry, flags.offline, environment)?;
+    let is_treated = normalise.values().any(|terms| terms.personal.treats_any());
     Ok(Settings {
         account: parse_account(account, environment)?,
         decode: file.decode.clone(),
-        normalise: terms(file, registry),
+        raw: raw(file.raw, is_treated)?,
+        normalise,
         load: with_mutation(file.load.clone(), environment),
         engine: file.engine.clone(),
         publish: file.publish,
-        raw: file.raw,
         ..lake_settings(&command, &environment.expand("lake", lake)?, environment, clock)
     })
 }
 
-/// How the rows of each dataset are typed, also of those that the file does not export but that may be loaded by hand.
-fn terms(file: &PipelineFile, registry: &Registry) -> BTreeMap<DatasetName, normalise::Options> {
-    let of = |dataset: &Dataset| {
-        let section = file.datasets.iter().find(|section| section.name == dataset.name.as_str());
-        let all = file.contract.over(Contract::default());
-        normalise::Options { contract: section.map_or(all, |section| section.contract.over(all)) }
-    };
-    registry.datasets().map(|dataset| (dataset.name.clone(), of(dataset))).collect()
-}
-
-/// # Errors
-/// [`Kind::Config`] for a value that is wrong or missing, or a dataset that is not known.
-pub fn replay_plan(
-    flags: ReplayFlags,
-    environment: &Environment,
-    clock: fn() -> Timestamp,
-) -> Result<Replay> {
-    let command = "quarantine replay";
-    let (settings, registry) = match &flags.pipeline {
-        Some(path) => {
-            let file = PipelineFile::read(path)?;
-            let registry = Registry::load(file.schemas.as_deref())?;
-            let command = format!("{command} --pipeline {}", path.display());
-            let settings = file_settings(command, &file, &registry, &RunFlags::default(), environment, clock)
-                .map_err(|error| error.with("file", path.display()))?;
-            (settings, registry)
-        }
-        None => {
-            let settings = lake_settings(command, &flags.lake, environment, clock);
-            let account = flags.account.unwrap_or_default();
-            (Settings { account, ..settings }, Registry::load(flags.schemas.as_deref())?)
-        }
-    };
-    let datasets = match &flags.dataset {
-        Some(name) => vec![registry.dataset(name)?.clone()],
-        None => registry.datasets().cloned().collect(),
-    };
-    Ok(Replay { settings, datasets })
-}
-
-/// # Errors
-/// [`Kind::Usage`] for a flag that is wrong, [`Kind::Config`] for an account or dataset that is.
-pub fn ingest_plan(
-    flags: IngestFlags,
-    environment: &Environment,
-    clock: fn() -> Timestamp,
-) -> Result<Ingest> {
-    let (mut settings, registry) = ingest_settings(&flags, environment, clock)?;
-    let dataset = registry.dataset(&flags.dataset)?.clone();
-    if flags.covers.is_some() && flags.files.len() > 1 {
-        return Err(Error::new(
-            Kind::Usage,
-            "--covers takes one file: each file would replace the one before",
-        )
-        .with("files", flags.files.len())
-        .hint("put the files into one zip archive, or leave --covers out and let them merge by key"));
-    }
-    if let Some(percent) = flags.max_quarantined_percent {
-        settings.load.guards.quarantined.percent = percent;
-    }
-    settings.decode = settings.decode.with(flags.declared);
-    let covers = covers(flags.covers.as_deref(), flags.extracted_at, &dataset)?;
-    // A time to come would win over every export until then.
-    if flags.extracted_at.is_some_and(|at| at > settings.now) {
-        return Err(Error::new(Kind::Usage, "--extracted-at lies in the future")
-            .with("now", settings.now)
-            .hint("give the time at which the file was downloaded, with its zone: 2026-11-02T08:00:00Z"));
-    }
-    Ok(Ingest {
-        settings,
-        dataset,
-        files: flags.files,
-        covers,
-        extracted_at: flags.extracted_at,
-        guarded: !flags.no_guards,
-    })
-}
-
-fn ingest_settings(
-    flags: &IngestFlags,
-    environment: &Environment,
-    clock: fn() -> Timestamp,
-) -> Result<(Settings, Registry)> {
-    if let Some(path) = &flags.pipeline {
-        let file = PipelineFile::read(path)?;
-        let registry = Registry::load(flags.schemas.as_deref().or(file.schemas.as_deref()))?;
-        let (lake, account) = (flags.lake.clone(), flags.account.clone());
-        let over = RunFlags { lake, account, ..RunFlags::default() };
-        let settings = file_settings("ingest".to_owned(), &file, &registry, &over, environment, clock)
-            .map_err(|error| error.with("file", path.display()))?;
-        return Ok((settings, registry));
-    }
-    let Some(lake) = &flags.lake else {
-        return Err(Error::new(Kind::Usage, "nothing says which lake to write")
-            .hint("give --lake URL, or --pipeline FILE"));
-    };
-    let mut settings = lake_settings("ingest", lake, environment, clock);
-    if let Some(account) = &flags.account {
-        settings.account = parse_account(account, environment)?;
-    }
-    Ok((settings, Registry::load(flags.schemas.as_deref())?))
-}
-
-/// Settings of a command that works on a lake without a pipeline file.
-#[must_use]
-pub fn lake_settings(
-    command: &str,
-    lake: &str,
-    environment: &Environment,
-    clock: fn() -> Timestamp,
-) -> Settings {
-    Settings {
-        command: command.to_owned(),
-        run_id: RunId(Uuid::now_v7()),
-        account: Account::default(),
-        lake: lake.to_owned(),
-        decode: crate::decode::Options::default(),
-        normalise: BTreeMap::new(),
-        load: with_mutation(crate::load::Options::default(), environment),
-        engine: engine::Options::default(),
-        publish: crate::load::publish::Publish::AsBefore,
-        raw: Raw::default(),
-        kill_at: kill_at(environment),
-        now: clock(),
-        clock,
-    }
-}
-
-/// The engine's options for commands that have no pipeline file.
-#[must_use]
-pub fn engine_options() -> engine::Options {
-    engine::Options::default()
-}
-
-fn covers(text: Option<&str>, extracted_at: Option<Timestamp>, dataset: &Dataset) -> Result<Option<Covers>> {
-    let usage = |message: &str| {
-        Error::new(Kind::Usage, message).hint(
-            "--covers 2025-01..2025-06 --extracted-at 2025-07-02T08:00:00Z says that the file is the whole truth about \
-             those months as they were at that time; --covers all says it of everything that the service could reach",
-        )
-    };
-    let Some(text) = text else {
-        if dataset.key.is_empty() {
-            return Err(usage(
-                "rows of this dataset have no key, so a file can only replace whole months: name them",
-            )
-            .with("dataset", &dataset.name));
-        }
-        return Ok(None);
-    };
-    if extracted_at.is_none() {
-        return Err(usage("--covers needs --extracted-at"));
-    }
-    if text == "all" {
-        if dataset.pending.is_none() {
-            return Err(usage("--covers all is only for datasets that are pulled whole: name the months")
-                .with("dataset", &dataset.name));
-        }
-        return Ok(Some(Covers::Everything));
-    }
-    if dataset.pending.is_some() {
-        return Err(usage(
-            "this dataset is pulled whole, and months of it are covered by nothing: use --covers all",
-        )
-        .with("dataset", &dataset.name));
-    }
-    let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let wrong = |invalid: Invalid| usage(&invalid.0);
-    let (first, last) = (Month::parse(first).map_err(wrong)?, Month::parse(last).map_err(wrong)?);
-    if first > last {
-        return Err(usage("--covers ends before it begins"));
-    }
-    Ok(Some(Covers::Months(Window::new(first, last))))
-}
-
-fn parse_account(text: &str, environment: &Environment) -> Result<Account> {
+pub(super) fn parse_account(text: &str, environment: &Environment) -> Result<Account> {
     let text = environment.expand("account", text)?;
     Account::parse(&text).map_err(|invalid| Error::new(Kind::Config, invalid.0).with("key", "account"))
 }
@@ -486,19 +278,25 @@ fn sign_in(file: &PipelineFile, place: &auth::Place<'_>, offline: bool) -> Resul
 }
 
 /// In test builds, `PAYOUTLAKE_KILL_AT=K` kills the process at the K-th point of its storage operations.
-fn kill_at(environment: &Environment) -> Option<u64> {
+pub(super) fn kill_at(environment: &Environment) -> Option<u64> {
     environment.get("PAYOUTLAKE_KILL_AT").filter(|_| cfg!(feature = "mutation"))?.parse().ok()
 }
 
 /// In test builds, `PAYOUTLAKE_MUTATE=HOP:DAMAGE` damages one row.
 #[cfg(feature = "mutation")]
-fn with_mutation(mut options: crate::load::Options, environment: &Environment) -> crate::load::Options {
+pub(super) fn with_mutation(
+    mut options: crate::load::Options,
+    environment: &Environment,
+) -> crate::load::Options {
     let mutation = environment.get("PAYOUTLAKE_MUTATE").and_then(crate::model::Mutation::parse);
     options.mutation = mutation.map(std::sync::Arc::new);
     options
 }
 
 #[cfg(not(feature = "mutation"))]
-fn with_mutation(options: crate::load::Options, _environment: &Environment) -> crate::load::Options {
+pub(super) fn with_mutation(
+    options: crate::load::Options,
+    _environment: &Environment,
+) -> crate::load::Options {
     options
 }

@@ -1,6 +1,8 @@
 //! Windows that a guard holds: the blob stays in the lake with what a person needs to decide, until it is accepted,
 //! rejected, or overtaken by a newer export.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,9 @@ pub struct HeldExport {
     /// How it was to be read: accepted later, it is read the same way.
     #[serde(default, skip_serializing_if = "Declared::is_nothing")]
     pub declared: Declared,
+    /// What was to be done to columns of personal data.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub treatments: BTreeMap<String, String>,
 }
 
 /// How a held window ended.

@@ -1,6 +1,6 @@
 //! The manifest: one table of one account at one moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -11,7 +11,9 @@ use super::format::FORMAT;
 use super::store::together;
 use super::{Chain, Lake, object_path};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Account, Hop, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
+use crate::model::{
+    Account, Hop, PartitionKey, RequestId, RunId, TREATED_VARIOUSLY, TableSpec, Totals, Window, treatments,
+};
 
 /// One table of one account at one moment: its live objects, and what is known about them.
 ///
@@ -119,6 +121,9 @@ pub struct Partition {
     /// Columns of the table that the rows could not have: their files, or the schema of their time, lack them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<String>,
+    /// What was done to columns of personal data: `hash:1a2b3c4d`, `mask`, `drop`, or several of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub treatments: BTreeMap<String, String>,
     /// The rules by which the rows were typed (see [`crate::schema::RULES`]).
     pub rules: u32,
 }
@@ -264,7 +269,47 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// # Errors
+    /// [`Kind::Config`] when the table has a column of personal data that is hashed, masked or dropped, and whoever
+    /// writes says nothing about it: it would become plain.
+    pub fn check_treatments(&self, schema: &Schema) -> Result<()> {
+        let (there, said) = (treatments(&self.schema.to_arrow()?), treatments(schema));
+        let silent = there.iter().find(|(name, label)| *label != KEPT && !said.contains_key(*name));
+        let Some((column, label)) = silent else { return Ok(()) };
+        Err(Error::new(Kind::Config, "a column of the table is not kept as it is, and this command would write it plain")
+            .with("table", &self.table)
+            .with("column", column)
+            .with("in the table", label)
+            .hint("use the pipeline file that says so (--pipeline FILE), or write \"keep\" for the column there; nothing was changed"))
+    }
+}
+
+/// How a column is marked that somebody has decided to keep.
+const KEPT: &str = "keep";
+
 impl Partition {
+    /// Notes what was done to the columns of the rows that are written now, and of those that stay beside them.
+    pub fn treat(&mut self, schema: &Schema, beside: Option<&Partition>) {
+        self.treatments = treatments(schema);
+        self.treatments.retain(|_, label| label != KEPT);
+        let Some(beside) = beside.filter(|old| old.totals.rows > 0) else { return };
+        let both: BTreeSet<String> =
+            self.treatments.keys().chain(beside.treatments.keys()).cloned().collect();
+        let unlike: Vec<String> =
+            both.into_iter().filter(|name| !self.is_treated_like(beside, name)).collect();
+        for column in unlike {
+            self.treatments.insert(column, TREATED_VARIOUSLY.to_owned());
+        }
+    }
+
+    /// Whether the same was done to a column in both.
+    #[must_use]
+    pub fn is_treated_like(&self, other: &Partition, column: &str) -> bool {
+        let (ours, theirs) = (self.treatments.get(column), other.treatments.get(column));
+        ours == theirs && ours.is_none_or(|label| label != TREATED_VARIOUSLY)
+    }
+
     /// Notes columns that the rows could not have.
     fn lacks(&mut self, columns: &[String]) {
         let new = columns.iter().filter(|column| !self.absent.contains(column)).cloned().collect::<Vec<_>>();

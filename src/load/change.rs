@@ -122,6 +122,7 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
         if let Some(current) = &current {
             current.check_writable()?;
             current.check_columns(&change.spec.schema)?;
+            current.check_treatments(&change.spec.schema)?;
         }
         let plan = plan(context, change, current.as_ref()).await?;
         if !plan.found.differences.is_empty() {

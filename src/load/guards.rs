@@ -15,7 +15,7 @@ use super::{Staged, StagedPart};
 use crate::engine::{Engine, MergeParts, ParquetFile, Place, failed};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Chain, Partition, object_path};
-use crate::model::{Difference, MONEY_SCALE, Month, TableSpec, Totals, format_money};
+use crate::model::{Difference, MONEY_SCALE, Month, TableSpec, Totals, format_money, treatments};
 
 /// When a window is held instead of committed. Each limit is broken by more than `percent` *and* more than `floor`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,7 +153,15 @@ impl Comparison<'_> {
             // The rows say it all.
             return Ok(());
         }
+        let now_treated = treatments(&self.spec.schema);
         for column in &self.spec.vanishing {
+            // A hash is another value than its text.
+            let same = |part: &&Partition| {
+                part.treatments.get(column) == now_treated.get(column).filter(|now| *now != "keep")
+            };
+            if !old.iter().all(same) {
+                continue;
+            }
             let known = self.values(column, self.old_files(old), Place::Lake).await?;
             let now = self.values(column, new_files(new)?, Place::Local).await?;
             let limit = self.guards.vanished;

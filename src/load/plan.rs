@@ -123,6 +123,7 @@ async fn pull(
         if before.is_some_and(|old| old.objects != partition.objects) {
             // All its rows are of this pull now.
             (partition.absent, partition.rules) = (change.absent.to_vec(), change.spec.rules);
+            partition.treat(&change.spec.schema, None);
         }
     }
     Ok(())
@@ -382,10 +383,13 @@ fn fresh(change: &Change<'_>, part: &StagedPart, old: Option<Partition>, take: T
         merged_at: change.extracted_at.filter(|_| take != Take::Whole),
         blobs: change.operation.blob.clone().into_iter().collect(),
         absent: change.absent.to_vec(),
+        treatments: BTreeMap::new(),
         rules: change.spec.rules,
     };
     // Of a month that is replaced, rows that were merged in later than this export stay.
-    if let Some(old) = old.filter(|old| take != Take::Whole || old.merged_at > change.extracted_at) {
+    let beside = old.filter(|old| take != Take::Whole || old.merged_at > change.extracted_at);
+    partition.treat(&change.spec.schema, beside.as_ref());
+    if let Some(old) = beside {
         partition.covered_at = old.covered_at;
         partition.merged_at = old.merged_at.max(partition.merged_at).filter(|at| Some(*at) > old.covered_at);
         // Rows of both are in it.

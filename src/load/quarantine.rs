@@ -34,6 +34,8 @@ pub struct QuarantineOrigin<'a> {
     pub blob: Option<&'a str>,
     /// Whether the export is the whole truth about its window.
     pub whole: bool,
+    /// Columns of which the records have nothing as it was, by comma.
+    pub treated: &'a str,
 }
 
 /// The shape of the quarantine: partitioned by account and dataset.
@@ -68,6 +70,8 @@ pub fn quarantine_spec() -> TableSpec {
         text("blob_sha256", true),
         // Whether the export was the whole truth about its window.
         Field::new("whole", DataType::Boolean, true),
+        // Columns of personal data that are hashed, masked or dropped in the record.
+        text("treated", true),
     ]);
     TableSpec {
         name: QUARANTINE.to_owned(),
@@ -118,8 +122,8 @@ pub fn quarantined_batch(rows: &[QuarantinedRow], origin: &QuarantineOrigin<'_>)
         column.append_option(row.fault.column.as_deref());
         expected.append_value(&row.fault.expected);
         found.append_value(&row.fault.found);
-        raw.append_value(String::from_utf8_lossy(&row.record));
-        bytes.append_option(std::str::from_utf8(&row.record).is_err().then_some(&row.record));
+        raw.append_value(String::from_utf8_lossy(row.kept()));
+        bytes.append_option(std::str::from_utf8(row.kept()).is_err().then_some(row.kept()));
         first.append_option(origin.window.map(|window| window.first.to_string()));
         last.append_option(origin.window.map(|window| window.last.to_string()));
         request.append_option(origin.request_id.map(|id| id.0.as_str()));
@@ -152,6 +156,7 @@ pub fn quarantined_batch(rows: &[QuarantinedRow], origin: &QuarantineOrigin<'_>)
         repeated_text(Some(origin.header), count),
         repeated_text(origin.blob, count),
         array(BooleanArray::from(vec![origin.whole; count])),
+        repeated_text(Some(origin.treated), count),
     ];
     RecordBatch::try_new(quarantine_spec().schema, columns).map_err(malformed)
 }
@@ -162,7 +167,7 @@ fn hash(row: &QuarantinedRow, origin: &QuarantineOrigin<'_>) -> blake3::Hash {
         origin.dataset.as_str().as_bytes(),
         row.fault.code.as_str().as_bytes(),
         row.fault.column.as_deref().unwrap_or_default().as_bytes(),
-        &row.record,
+        row.kept(),
         &row.line.to_le_bytes(),
     ] {
         hasher.update(&(part.len() as u64).to_le_bytes());

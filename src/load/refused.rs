@@ -34,6 +34,8 @@ pub struct Refused {
     pub header: Option<String>,
     pub window: Option<Window>,
     pub whole: bool,
+    /// Columns of which the record has nothing as it was, by comma.
+    pub treated: String,
     pub blob: Option<String>,
     pub run_id: String,
     pub request_id: Option<RequestId>,
@@ -174,6 +176,7 @@ impl Columns<'_> {
             header: text("header")?,
             window: window.map(|(first, last)| Window::new(first, last)),
             whole: whole.is_some_and(|whole| whole.is_valid(row) && whole.value(row)),
+            treated: must("treated")?,
             blob: text("blob_sha256")?,
             run_id: must("_pc_run_id")?,
             request_id: text("_pc_request_id")?.map(RequestId),

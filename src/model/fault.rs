@@ -90,6 +90,16 @@ pub struct QuarantinedRow {
     /// Physical line of the record in its file, 1-based.
     pub line: u64,
     pub fault: Fault,
-    /// The record as CSV (see [`super::RawBatch::record`]).
+    /// The record as CSV (see [`super::RawBatch::record`]), as it was counted.
     pub record: Vec<u8>,
+    /// The record as it may be kept, where personal data must not.
+    pub treated: Option<Vec<u8>>,
+}
+
+impl QuarantinedRow {
+    /// The record as it may be kept.
+    #[must_use]
+    pub fn kept(&self) -> &[u8] {
+        self.treated.as_deref().unwrap_or(&self.record)
+    }
 }

@@ -40,5 +40,8 @@ pub use status::{
     AccountExpiry, Age, HeldWindow, LastRun, Lateness, Leaving, OpenExport, Status, TableStatus, Tiers,
     Uncovered,
 };
-pub use table::{Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TableSpec};
+pub use table::{
+    Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TREATED_VARIOUSLY, TableSpec, treatments,
+    with_treatments,
+};
 pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money, shorten_decimal};

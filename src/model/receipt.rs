@@ -1,5 +1,7 @@
 //! What a run did, as it is kept in the lake and printed to people.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +102,9 @@ pub struct WindowReceipt {
     /// What the contract has decided instead, and how often: `cells set to null: not-a-date in payment_date`.
     #[serde(default)]
     pub decisions: Vec<(String, u64)>,
+    /// What was done to columns with personal data: `hash:1a2b3c4d`, `mask`, `drop`.
+    #[serde(default)]
+    pub treatments: BTreeMap<String, String>,
     /// The first refused row, for people.
     pub first_fault: Option<String>,
     /// What a person should look at: the run ends with 3.
@@ -136,6 +141,7 @@ impl WindowReceipt {
             differences: Vec::new(),
             faults: Vec::new(),
             decisions: Vec::new(),
+            treatments: BTreeMap::new(),
             first_fault: None,
             warnings: Vec::new(),
             notes: Vec::new(),

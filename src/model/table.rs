@@ -1,8 +1,10 @@
 //! What a table of the lake looks like.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::{Account, Month};
 
@@ -66,6 +68,33 @@ pub struct TableSpec {
     /// The rules by which the rows are typed and identified.
     pub rules: u32,
     pub money: Vec<MoneyColumn>,
+}
+
+/// Key of a column's metadata: what is done to it because it says something about a person.
+const TREATMENT: &str = "treatment";
+
+/// Rows of one partition whose column was treated in several ways.
+pub const TREATED_VARIOUSLY: &str = "various";
+
+/// The schema with what is done to its columns: `hash:1a2b3c4d`, `mask`, `drop`, or `keep` where somebody has said so.
+#[must_use]
+pub fn with_treatments(schema: &SchemaRef, treatments: &BTreeMap<String, String>) -> SchemaRef {
+    let field = |field: &Arc<Field>| match treatments.get(field.name()) {
+        Some(label) => {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(TREATMENT.to_owned(), label.clone());
+            Arc::new(field.as_ref().clone().with_metadata(metadata))
+        }
+        None => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// What is done to the columns of a schema, where somebody has said something.
+#[must_use]
+pub fn treatments(schema: &Schema) -> BTreeMap<String, String> {
+    let label = |field: &Arc<Field>| Some((field.name().clone(), field.metadata().get(TREATMENT)?.clone()));
+    schema.fields().iter().filter_map(label).collect()
 }
 
 /// Which partition a row belongs to. The second level is a month for datasets, a name for our own tables.

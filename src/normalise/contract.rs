@@ -2,15 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::FaultCode;
+use crate::model::{FaultCode, TableSpec, with_treatments};
 use crate::schema::Dataset;
 
 use super::cells::BadCell;
+use super::personal::Personal;
 
 /// How rows are typed, for one dataset of a pipeline.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub contract: Contract,
+    pub personal: Personal,
+}
+
+impl Options {
+    /// The table of a dataset, which says what is done to its columns.
+    #[must_use]
+    pub fn table(&self, dataset: &Dataset) -> TableSpec {
+        let table = dataset.table();
+        TableSpec { schema: with_treatments(&table.schema, &self.personal.labels()), ..table }
+    }
 }
 
 /// One word for each kind of surprise.

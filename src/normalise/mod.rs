@@ -26,6 +26,7 @@ mod dates;
 mod decimal;
 mod lineage;
 mod orders;
+mod personal;
 mod refuse;
 mod rules;
 mod slashed;
@@ -36,7 +37,10 @@ pub use dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 pub use decimal::parse_decimal;
 pub use lineage::Origin;
 pub use orders::Survey;
+pub use personal::{HashKey, Personal, Treatment};
 pub use rules::rule;
+
+use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;
@@ -48,6 +52,7 @@ use cells::{BadCell, Source, type_rows};
 use contract::{decide, may_be_null};
 use lineage::{Extra, identified, key_text, origin_columns, row_hashes, row_keys};
 use orders::Proof;
+use personal::Treated;
 use refuse::{Columns, nulled, quarantine, with_nulled, without};
 
 /// Types the rows of one file.
@@ -59,6 +64,7 @@ pub struct Normaliser {
     extra: Extra,
     contract: Contract,
     may_be_null: Vec<bool>,
+    treated: Option<Treated>,
     money: Vec<MoneyColumn>,
     key: Vec<usize>,
     pending: Option<usize>,
@@ -91,6 +97,7 @@ impl Normaliser {
             extra: Extra::new(&matched.unknown),
             contract: Contract::default(),
             may_be_null: may_be_null(dataset),
+            treated: None,
             money: table.money,
             key: dataset.key.iter().map(|name| index_of(name)).collect(),
             pending: dataset.pending.as_deref().map(index_of),
@@ -103,7 +110,9 @@ impl Normaliser {
 
     /// By the words of a pipeline.
     #[must_use]
-    pub fn under(mut self, options: &Options) -> Normaliser {
+    pub fn under(mut self, options: &Options, dataset: &Dataset) -> Normaliser {
+        self.schema = options.table(dataset).schema;
+        self.treated = Treated::new(&options.personal, &dataset.newest().columns, &self.matched);
         self.contract = options.contract;
         self.extra = self.extra.under(options.contract.columns);
         self
@@ -138,6 +147,13 @@ impl Normaliser {
 
     /// Types one batch of the file.
     pub fn normalise(&mut self, raw: &RawBatch) -> Normalised {
+        match self.treated.as_ref().map(|treated| treated.apply(raw)) {
+            None => self.normalise_treated(raw),
+            Some(treated) => counted_as(raw, self.normalise_treated(&treated)),
+        }
+    }
+
+    fn normalise_treated(&self, raw: &RawBatch) -> Normalised {
         let mut bad: Vec<BadCell> = Vec::new();
         let fit = self.well_formed_rows(raw, &mut bad);
         let typed = type_rows(raw, &fit, &self.sources, &mut bad);
@@ -200,6 +216,17 @@ impl Normaliser {
             })
             .collect()
     }
+}
+
+/// Rows that go are counted as they stood in the text: the balance knows nothing of personal data.
+fn counted_as(raw: &RawBatch, mut done: Normalised) -> Normalised {
+    let lines: BTreeMap<u64, usize> = (0..raw.rows()).map(|row| (raw.line(row), row)).collect();
+    for row in done.quarantined.iter_mut().chain(&mut done.discarded) {
+        if let Some(index) = lines.get(&row.line) {
+            row.treated = Some(std::mem::replace(&mut row.record, raw.record(*index)));
+        }
+    }
+    done
 }
 
 /// Takes the refused rows out; `rows` and the arrays stay in step. Nothing is copied where no row was refused.

@@ -71,7 +71,7 @@ impl Columns {
 pub(super) fn quarantine(raw: &RawBatch, bad: &[BadCell], columns: &Columns) -> Vec<QuarantinedRow> {
     let refused = |(row, column, code): &BadCell| {
         let fault = describe(raw, *row, *column, *code, columns);
-        QuarantinedRow { line: raw.line(*row), fault, record: raw.record(*row) }
+        QuarantinedRow { line: raw.line(*row), fault, record: raw.record(*row), treated: None }
     };
     bad.iter().map(refused).collect()
 }

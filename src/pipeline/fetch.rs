@@ -242,7 +242,7 @@ async fn download(
         }
         match downloaded? {
             Download::Done(done) => {
-                if shared.plan.settings.raw == Raw::Keep {
+                if shared.plan.settings.raw != Raw::None {
                     shared.lake.put_file(&file, &raw_path(&done.sha256)).await?;
                 }
                 let downloaded =

@@ -3,7 +3,7 @@
 use super::ingest::keep_raw;
 use super::receipt::Outcomes;
 use super::settle::{Source, commit_source};
-use super::{Settings, Tools, finish, look_after};
+use super::{Raw, Settings, Tools, finish, look_after};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
@@ -22,12 +22,25 @@ pub(super) async fn hold(
     receipt: &mut WindowReceipt,
 ) -> Result<Error> {
     let Tools { settings, lake, .. } = *tools;
-    let blob = keep_raw(lake, &source.file, true, receipt).await?;
+    // To be taken as it is later a window must be kept as it is: not where personal data must not be.
+    let kept = settings.raw != Raw::None || !settings.terms(&source.dataset.name).personal.treats_any();
+    let blob = keep_raw(lake, &source.file, kept, receipt).await?;
     let reason = match differences.as_slice() {
         [first] => first.to_string(),
         [first, rest @ ..] => format!("{first}; and {} more", rest.len()),
         [] => "a guard refuses it".to_owned(),
     };
+    if !kept {
+        receipt.differences = differences;
+        return Ok(Error::new(Kind::Contract, format!("held back: {reason}"))
+            .with("export", &source.scope)
+            .with("file", &source.name)
+            .hint(
+                "the lake was left as it is for these months, and the file is not kept, because personal data is treated: \
+                 look at the export in the portal, then raise the limit in the pipeline file and run again; or write \
+                 raw = \"keep-personal\", and it can be accepted",
+            ));
+    }
     let export = HeldExport {
         dataset: source.dataset.name.clone(),
         account: settings.account.clone(),
@@ -39,6 +52,7 @@ pub(super) async fn hold(
         blob_bytes: receipt.blob_bytes,
         extracted_at: source.extracted_at,
         declared: settings.decode.declared(),
+        treatments: settings.terms(&source.dataset.name).personal.labels(),
     };
     let held = Held::new(export, reason.clone(), differences.clone(), settings.run_id, (settings.clock)());
     held.record(lake).await?;
@@ -135,6 +149,13 @@ async fn accept(
     receipt: &mut WindowReceipt,
 ) -> Result<super::receipt::Written> {
     let export = &held.export;
+    let said = tools.settings.terms(&export.dataset).personal.labels();
+    if let Some(column) = export.treatments.keys().find(|column| !said.contains_key(*column)) {
+        return Err(Error::new(Kind::Config, "personal data of the held window was not to be kept as it is")
+            .with("column", column)
+            .with("what was to be done", &export.treatments[column])
+            .hint("add --pipeline FILE with the pipeline file that says so; nothing was changed"));
+    }
     let spool = tools.lake.spool_dir()?;
     let file = spool.path().join("blob");
     if !tools.lake.copy_to(&raw_path(&export.blob), &file).await? {

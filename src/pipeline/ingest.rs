@@ -84,7 +84,7 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
         };
         receipt.source_files = vec![name.clone()];
         let table = ingest.dataset.name.as_str();
-        let settled = match keep_raw(&lake, file, settings.raw == Raw::Keep, &mut receipt).await {
+        let settled = match keep_raw(&lake, file, settings.raw != Raw::None, &mut receipt).await {
             Ok(_) => commit_source(&tools, source, &mut receipt, None).await,
             Err(error) => Err(error),
         };

@@ -22,6 +22,7 @@ mod preview;
 mod probe;
 mod process;
 mod receipt;
+mod refusal;
 mod replay;
 mod requests;
 mod scout;

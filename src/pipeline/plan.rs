@@ -167,6 +167,8 @@ pub enum Raw {
     /// They stay in the lake as `_payoutlake/raw/<sha256>`: every number can be traced back to its text.
     #[default]
     Keep,
+    /// As `keep`, although the pipeline hashes, masks or drops personal data: the files have it all.
+    KeepPersonal,
     None,
 }
 

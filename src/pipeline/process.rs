@@ -153,7 +153,8 @@ fn process_text(
     let money = matched.money_cells(input.dataset);
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
-    let mut normaliser = Normaliser::new(input.dataset, matched, origin).under(input.normalise);
+    let mut normaliser =
+        Normaliser::new(input.dataset, matched, origin).under(input.normalise, input.dataset);
     let look = match input.decode.date_order {
         Some(order) => {
             normaliser.declare(order);
@@ -311,9 +312,10 @@ impl Seen {
             header: text.header,
             blob: input.blob,
             whole: input.whole,
+            treated: &input.normalise.personal.treated().join(","),
         };
         for row in rows {
-            self.quarantine_bytes += row.record.len() + ROW_OVERHEAD_BYTES;
+            self.quarantine_bytes += row.kept().len() + ROW_OVERHEAD_BYTES;
             *self.faults.entry(row.fault.code).or_default() += 1;
             if self.first_fault.is_none() {
                 self.first_fault = Some(describe(text.name, row));

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use jiff::{SignedDuration, Timestamp};
 
-use super::balance::Counts;
 use super::fetch::Fetched;
 use super::process::{Input, Processed, process};
 use super::receipt::{Outcomes, Written};
-use super::{Cleanup, Settings, Shared, Tools, Wanted, held};
+use super::{Cleanup, Settings, Shared, Tools, Wanted, held, refusal};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{Cause, Chain, ExportState, Ledger, LedgerEvent, Operation};
-use crate::load::{self, Applied, Author, Change, Context, Coverage, Guards, Loaded, Stager};
-use crate::model::{Difference, Outcome, PartitionKey, RequestId, TableSpec, Window, WindowReceipt};
-use crate::normalise::{Contract, OnColumn, OnRow, OnType, Origin};
+use crate::load::{self, Applied, Author, Change, Context, Coverage, Loaded, Stager};
+use crate::model::{Outcome, PartitionKey, RequestId, TableSpec, Window, WindowReceipt};
+use crate::normalise::Origin;
 use crate::schema::Dataset;
 use crate::source::Deleted;
 
@@ -178,16 +177,16 @@ pub(super) async fn commit_source(
     fence: Option<Fence<'_>>,
 ) -> Result<Written> {
     let Tools { settings, lake, observer, .. } = *tools;
-    let spec = source.dataset.table();
+    let terms = settings.terms(&source.dataset.name);
+    let spec = terms.table(&source.dataset);
+    receipt.treatments = terms.personal.labels();
     let spool = lake.spool_dir()?;
     let (source, processed) =
         process_on_thread(settings, observer, source, receipt, &spec, spool.path()).await?;
     describe(receipt, &processed);
     let guards = source.guarded.then_some(&settings.load.guards);
     if let Some(guards) = guards {
-        let contract = settings.terms(&source.dataset.name).contract;
-        let mut differences = frozen(contract, &source, &processed);
-        differences.extend(too_many_refused(guards, &source, &processed));
+        let differences = refusal::found(terms.contract, guards, &source, &processed);
         if !differences.is_empty() {
             return Err(held::hold(tools, &source, differences, receipt).await?);
         }
@@ -425,58 +424,6 @@ async fn commit_quarantine(
         Loaded::Applied(_) => Ok(()),
         Loaded::Held(_) => Err(Error::new(Kind::Bug, "refused rows were held by a guard")),
     }
-}
-
-/// What the contract freezes a window for.
-fn frozen(contract: Contract, source: &Source, processed: &Processed) -> Vec<Difference> {
-    let difference = |entity: &str, what: String, found: u64| Difference {
-        scope: source.window.map_or_else(|| source.name.clone(), |window| window.to_string()),
-        what,
-        old: "0".to_owned(),
-        new: found.to_string(),
-        limit: format!("contract: {entity} = \"freeze\""),
-    };
-    let first = processed.first_fault.clone().unwrap_or_default();
-    let faults = |of_row: bool| {
-        let codes = processed.faults.iter().filter(|(code, _)| code.is_of_row() == of_row);
-        codes.map(|(_, count)| *count).sum::<u64>()
-    };
-    let names = processed.unknown.iter().cloned().collect::<Vec<_>>().join(", ");
-    let found = [
-        (
-            "columns",
-            contract.columns == OnColumn::Freeze,
-            processed.unknown.len() as u64,
-            format!("columns that no schema version knows: {names}"),
-        ),
-        (
-            "types",
-            contract.types == OnType::Freeze,
-            faults(false),
-            format!("rows with a cell that does not fit its type, first {first}"),
-        ),
-        (
-            "rows",
-            contract.rows == OnRow::Freeze,
-            faults(true),
-            format!("rows that lack a value or are none, first {first}"),
-        ),
-    ];
-    let broken = found.into_iter().filter(|(_, freezes, count, _)| *freezes && *count > 0);
-    broken.map(|(entity, _, count, what)| difference(entity, what, count)).collect()
-}
-
-/// Whether so many rows are refused that the rest is not believed either.
-fn too_many_refused(guards: &Guards, source: &Source, processed: &Processed) -> Option<Difference> {
-    let Counts { read, quarantined, .. } = processed.counts;
-    let limit = guards.quarantined;
-    limit.is_broken(u128::from(quarantined), u128::from(read)).then(|| Difference {
-        scope: source.window.map_or_else(|| source.name.clone(), |window| window.to_string()),
-        what: format!("rows that are refused, first {}", processed.first_fault.clone().unwrap_or_default()),
-        old: "0".to_owned(),
-        new: format!("{quarantined} of {read}"),
-        limit: limit.words("rows"),
-    })
 }
 
 fn describe(receipt: &mut WindowReceipt, processed: &Processed) {

@@ -25,6 +25,7 @@
 //! | `secrets` | every command, at its most talkative, tells no secret, on good ways and bad ones |
 //! | `init` | from nothing to a pipeline file that works, with and without somebody to ask |
 //! | `check` | what a run needs: sound, and wrong in one thing at a time |
+//! | `personal` | what says something about a person is hashed, masked or dropped, and stands nowhere else |
 //! | `probe` | what a probe tells of a service, that it tells nothing else, and that it loses no export |
 //! | `explain` | a row of the lake and the bytes that it was made of |
 //! | `quarantine` | refused rows: listed, shown, and published once when they fit |
@@ -63,6 +64,7 @@ mod one_row;
 mod operations;
 mod oracle;
 mod patience;
+mod personal;
 mod probe;
 mod quarantine;
 mod readers;

@@ -173,8 +173,16 @@ impl<'a> Comparison<'a> {
         let filled = || parts().filter(|part| !part.objects.is_empty());
         let absent: BTreeSet<&str> = filled().flat_map(|part| &part.absent).map(String::as_str).collect();
         let (before, after) = (old.schema.to_arrow()?, new.schema.to_arrow()?);
+        // What was hashed on one side and not on the other says nothing, and must not be told.
+        let names: BTreeSet<&String> = filled().flat_map(|part| part.treatments.keys()).collect();
+        let first = filled().next();
+        let is_alike =
+            |name: &str| first.is_none_or(|first| filled().all(|part| part.is_treated_like(first, name)));
+        let unlike: BTreeSet<&str> =
+            names.iter().map(|name| name.as_str()).filter(|name| !is_alike(name)).collect();
         let columns: Vec<String> = (after.fields().iter())
             .filter(|field| !field.name().starts_with("_pc_") && !absent.contains(field.name().as_str()))
+            .filter(|field| !unlike.contains(field.name().as_str()))
             .filter(|field| {
                 before.field_with_name(field.name()).is_ok_and(|o| o.data_type() == field.data_type())
             })
@@ -193,7 +201,12 @@ impl<'a> Comparison<'a> {
         let money = money.filter(known).collect();
         let wider = if before.fields().len() > after.fields().len() { before } else { after };
         let rules: BTreeSet<u32> = filled().map(|part| part.rules).collect();
-        Ok(Comparison { old, new, schema: Arc::new(wider), columns, money, by_other_rules: rules.len() > 1 })
+        let label = |part: &Partition, name: &str| part.treatments.get(name).cloned();
+        let changed = |name: &&str| {
+            filled().any(|part| first.is_some_and(|first| label(part, name) != label(first, name)))
+        };
+        let by_other_rules = rules.len() > 1 || unlike.iter().any(changed);
+        Ok(Comparison { old, new, schema: Arc::new(wider), columns, money, by_other_rules })
     }
 
     /// What the lines must add up to.

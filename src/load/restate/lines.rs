@@ -22,7 +22,7 @@ pub const RESTATEMENTS: &str = "restatements";
 /// |---|---|
 /// | `dataset` | the table that changed |
 /// | `change` | `added`, `removed`, `changed`; `loaded`: a month's first rows, in one line for all of them |
-/// | `cause` | `export`, `file`, `rollback`; `upgrade`: rows that two payoutlakes typed by different rules |
+/// | `cause` | `export`, `file`, `rollback`, `replay`; `upgrade`: rows that two payoutlakes typed by different rules, or whose personal data was treated differently |
 /// | `row_key` | key of the row; NULL for `loaded` |
 /// | `period` | the month that the row stands in, `YYYY-MM`; NULL for rows without a date |
 /// | `field`, `old_value`, `new_value` | the column, and its text before and after; `field` is NULL in the line of the row as such |

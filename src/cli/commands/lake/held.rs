@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::Place;
 use crate::cli::Setting;
-use crate::config::Environment;
+use crate::config::{self, Environment};
 use crate::error::Result;
 use crate::lake;
 use crate::output::{self, Progress, number, print_receipt};
@@ -24,6 +24,9 @@ pub(super) struct Held {
     /// Folder with schemas of your own, as in the pipeline file
     #[arg(long, value_name = "DIR")]
     schemas: Option<PathBuf>,
+    /// A pipeline file, for its schemas, contracts and what it does to personal data
+    #[arg(long, value_name = "FILE", conflicts_with = "schemas")]
+    pipeline: Option<PathBuf>,
 }
 
 impl Held {
@@ -37,10 +40,19 @@ impl Held {
                 return Ok(0);
             }
         };
-        let registry = Registry::load(self.schemas.as_deref())?;
         let held = lake::Held::find(&lake, id).await?;
         let word = if decision == Decision::Accept { "accept" } else { "reject" };
-        let settings = place.settings(&format!("held --{word} {id}"), setting).await?;
+        let mut settings = place.settings(&format!("held --{word} {id}"), setting).await?;
+        let registry = match &self.pipeline {
+            Some(path) => {
+                let (of_file, registry) =
+                    config::pipeline_settings(path, &setting.environment, setting.clock)?;
+                (settings.normalise, settings.raw, settings.load) =
+                    (of_file.normalise, of_file.raw, of_file.load);
+                registry
+            }
+            None => Registry::load(self.schemas.as_deref())?,
+        };
         let progress = Progress::new(setting.style, settings.run_id, setting.clock);
         let done = pipeline::decide(settings, &registry, id, decision, progress.observer()).await;
         progress.finish();

@@ -9,28 +9,25 @@
 //! A process that dies between the two commits loses and doubles nothing: who comes next publishes the same rows under
 //! the same keys, which changes nothing, and takes them out.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod export;
+mod text;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
-use jiff::Timestamp;
+use std::collections::BTreeSet;
 
-use super::balance::{self, Counts};
+use super::balance;
 use super::receipt::{Outcomes, Written};
 use super::settle::{follow, headline};
 use super::{Settings, Tools, finish, look_after};
-use crate::decode;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{Cause, Chain, Lake, Manifest, Operation};
 use crate::load::{self, Author, Change, Coverage, Loaded, Refused, Staged, Stager};
-use crate::model::{
-    Account, Month, Outcome, PartitionKey, Receipt, RequestId, TableSpec, Window, WindowReceipt,
-};
-use crate::normalise::{Normaliser, Origin};
+use crate::model::{Account, Outcome, Receipt, TableSpec, WindowReceipt};
 use crate::schema::Dataset;
+
+use export::{Export, by_export};
+use text::{Tried, type_again};
 
 /// Which refused rows are tried again, and under which schemas.
 #[derive(Debug, Clone)]
@@ -104,79 +101,6 @@ pub async fn replay(replay: Replay, observer: Observer) -> Result<Receipt> {
     finish(&lake, outcomes, settings).await
 }
 
-/// What the rows of one export have in common.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Export {
-    /// When it was finished; when it was loaded, where nobody knows that.
-    as_of: Timestamp,
-    extracted_at: Option<Timestamp>,
-    request_id: Option<RequestId>,
-    window: Option<Window>,
-    whole: bool,
-    blob: Option<String>,
-}
-
-/// Oldest first, as they would have been loaded.
-fn by_export(rows: Vec<Refused>) -> BTreeMap<Export, Vec<Refused>> {
-    let mut exports: BTreeMap<Export, Vec<Refused>> = BTreeMap::new();
-    for row in rows {
-        let export = Export {
-            as_of: row.extracted_at.unwrap_or(row.loaded_at),
-            extracted_at: row.extracted_at,
-            request_id: row.request_id.clone(),
-            window: row.window,
-            whole: row.whole,
-            blob: row.blob.clone(),
-        };
-        exports.entry(export).or_default().push(row);
-    }
-    exports
-}
-
-impl Export {
-    /// With the time that the manifest has: rows keep microseconds, manifests all digits.
-    fn as_known_to(&self, table: &Manifest) -> Export {
-        let known = table.partitions.iter().filter_map(|part| part.covered_at).chain(table.pulled_at);
-        let micros = |at: Timestamp| at.as_microsecond();
-        let mut known =
-            known.filter(|known| self.extracted_at.is_some_and(|at| micros(at) == micros(*known)));
-        Export { extracted_at: known.next().or(self.extracted_at), ..self.clone() }
-    }
-
-    /// Whether the export still has the last word about a month: no newer one covers it, and nobody went back to before.
-    fn is_live(&self, table: &Manifest, account: &Account, month: Option<Month>) -> bool {
-        let partition = table.partition(&PartitionKey::of_month(account, month));
-        let covered_at = partition.and_then(|partition| partition.covered_at);
-        match self.window {
-            Some(window) if self.whole && month.is_some_and(|month| window.contains(month)) => {
-                covered_at == self.extracted_at
-            }
-            None if self.whole => table.pulled_at == self.extracted_at,
-            _ => covered_at <= Some(self.extracted_at.unwrap_or(self.as_of)),
-        }
-    }
-}
-
-/// The rows of one text, typed again.
-struct Text {
-    file: String,
-    // A line that was refused for several reasons stands there for each of them.
-    ids: BTreeMap<u64, Vec<String>>,
-    rows: RecordBatch,
-    months: Vec<Option<Month>>,
-}
-
-/// Everything that is known after typing.
-#[derive(Default)]
-struct Tried {
-    counts: Counts,
-    texts: Vec<Text>,
-    absent: BTreeSet<String>,
-    first_fault: Option<String>,
-    /// Rows that cannot be tried: nobody knows their header.
-    headless: u64,
-}
-
 async fn again(
     tools: &Tools<'_>,
     dataset: &Dataset,
@@ -185,7 +109,9 @@ async fn again(
     receipt: &mut WindowReceipt,
 ) -> Result<Written> {
     let Tools { settings, lake, observer, .. } = *tools;
-    let spec = dataset.table();
+    let terms = settings.terms(&dataset.name);
+    let spec = terms.table(dataset);
+    receipt.treatments = terms.personal.labels();
     let (files, before): (BTreeSet<String>, u64) =
         (rows.iter().map(|row| row.file.clone()).collect(), rows.len() as u64);
     let Some(table) = Chain::new(&spec.name, &settings.account).newest(lake).await? else {
@@ -255,66 +181,6 @@ async fn again(
 const NEWER_CAME: &str =
     "a newer export was committed at the same moment: all rows stay in the quarantine; replay again";
 
-impl Export {
-    /// For people.
-    fn name(&self, dataset: &Dataset) -> String {
-        let window = self.window.map(|window| format!(" {window}")).unwrap_or_default();
-        format!("{}{window}", dataset.name)
-    }
-}
-
-/// Types the records by the schema of today.
-fn type_again(settings: &Settings, dataset: &Dataset, export: &Export, rows: Vec<Refused>) -> Result<Tried> {
-    let mut tried = Tried::default();
-    let mut terms = settings.terms(&dataset.name);
-    // What is kept in quarantine is left there: nobody loses it by a second look.
-    terms.contract = terms.contract.keeping_all();
-    let mut texts: BTreeMap<(String, String), BTreeMap<u64, Vec<Refused>>> = BTreeMap::new();
-    for row in rows {
-        match row.header.clone() {
-            Some(header) => {
-                let text = texts.entry((row.file.clone(), header)).or_default();
-                text.entry(row.line).or_default().push(row);
-            }
-            None => tried.headless += 1,
-        }
-    }
-    tried.counts.add_untried(tried.headless);
-    for ((file, header), lines) in texts {
-        let header = decode::batch_of_records([(0, header.as_bytes(), false)]);
-        let header: Vec<_> = header.cells(0).map(String::from_utf8_lossy).collect();
-        let matched = dataset.match_header(&header).map_err(|error| error.with("file", &file))?;
-        let lacks = dataset.newest().columns.iter().zip(&matched.cells).filter(|(_, cell)| cell.is_none());
-        tried.absent.extend(lacks.map(|(column, _)| column.name.clone()));
-        let money = matched.money_cells(dataset);
-        let records = lines.iter().filter_map(|(line, rows)| {
-            let row = rows.first()?;
-            // Quotes are made right when a record is kept; where its cells end is doubtful all the same.
-            let misquoted = rows.iter().any(|row| row.fault == crate::model::FaultCode::BadQuoting.as_str());
-            Some((*line, row.record.as_slice(), misquoted))
-        });
-        let batch = decode::batch_of_records(records.clone());
-        records.for_each(|(_, record, _)| tried.counts.add_record(record, &money));
-        let origin = Origin {
-            run_id: settings.run_id,
-            request_id: export.request_id.clone(),
-            extracted_at: export.extracted_at,
-            loaded_at: settings.now,
-            source_file: file.clone(),
-        };
-        let mut normaliser = Normaliser::new(dataset, matched, origin).under(&terms);
-        settings.decode.date_order.into_iter().for_each(|order| normaliser.declare(order));
-        let typed = normaliser.normalise(&batch);
-        tried.counts.add_typed(batch.rows() as u64, &typed, &money);
-        if let (None, Some(row)) = (&tried.first_fault, typed.quarantined.first()) {
-            tried.first_fault = Some(super::process::describe(&file, row));
-        }
-        let ids = lines.into_iter().map(|(line, rows)| (line, rows.into_iter().map(|row| row.id).collect()));
-        tried.texts.push(Text { file, ids: ids.collect(), rows: typed.batch, months: typed.months });
-    }
-    Ok(tried)
-}
-
 /// Stages the rows that may be published; gives back what leaves the quarantine, and how many rows have a twin.
 async fn choose(
     tools: &Tools<'_>,
@@ -356,39 +222,6 @@ async fn choose(
         stager.push_months(&text.pick(chosen.into_iter())?, &months, window)?;
     }
     Ok((stager.finish()?, gone, with_twin))
-}
-
-impl Text {
-    /// For each row whether it may be published, or belongs to a neighbouring window in any case.
-    fn live(
-        &self,
-        export: &Export,
-        table: &Manifest,
-        account: &Account,
-        window: Option<(Window, &str)>,
-    ) -> Result<Vec<bool>> {
-        let live = |(row, month): (usize, &Option<Month>)| match window {
-            Some((window, date)) if load::is_overlap(&self.rows, row, *month, window, date)? => Ok(true),
-            _ => Ok(export.is_live(table, account, *month)),
-        };
-        self.months.iter().enumerate().map(live).collect()
-    }
-
-    fn key(&self, row: usize) -> String {
-        let keys = self.rows.column_by_name("_pc_row_key").and_then(|keys| keys.as_string_opt::<i32>());
-        keys.map(|keys| keys.value(row).to_owned()).unwrap_or_default()
-    }
-
-    fn line(&self, row: usize) -> u64 {
-        let lines = self.rows.column_by_name("_pc_source_line");
-        let lines = lines.and_then(|lines| lines.as_primitive_opt::<Int64Type>());
-        lines.map_or(0, |lines| lines.value(row).unsigned_abs())
-    }
-
-    fn pick(&self, which: impl Iterator<Item = bool>) -> Result<RecordBatch> {
-        filter_record_batch(&self.rows, &which.collect::<Vec<bool>>().into())
-            .map_err(|cause| Error::new(Kind::Bug, "rows could not be chosen").caused_by(cause))
-    }
 }
 
 /// Takes rows out of the quarantine.
