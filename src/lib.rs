@@ -1,7 +1,7 @@
 //! payoutlake turns Microsoft Partner Center payout exports into a lake that people can trust with money.
 //!
 //! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
-//! in [`_one_row`]. What can be made to go wrong is listed in [`_faults`].
+//! in [`_one_row`]. What can be made to go wrong is listed in [`_faults`], and what fuzzing found in [`_fuzzing`].
 
 pub mod cli;
 pub mod config;
@@ -29,6 +29,9 @@ pub mod _decisions {}
 
 #[doc = include_str!("docs/faults.md")]
 pub mod _faults {}
+
+#[doc = include_str!("docs/fuzzing.md")]
+pub mod _fuzzing {}
 
 #[doc = include_str!("docs/one-row.md")]
 pub mod _one_row {}
