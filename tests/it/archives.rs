@@ -2,6 +2,9 @@
 
 use std::io::{Cursor, Write};
 
+use payoutlake::decode::{Decoder, Options};
+use payoutlake::error::Kind;
+use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use crate::world::World;
@@ -12,7 +15,8 @@ const GOOD: &str = "earningId,participantId,programName,transactionCurrency,earn
 fn zip_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in entries {
-        zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+        let method = if bytes.is_empty() { CompressionMethod::Stored } else { CompressionMethod::Deflated };
+        zip.start_file(*name, SimpleFileOptions::default().compression_method(method)).unwrap();
         zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap().into_inner()
@@ -36,14 +40,14 @@ fn changed(at: usize, bytes: &[u8]) -> Vec<u8> {
 fn hostile_archives_are_refused_by_name() {
     let good = zip_of(&[("a.csv", GOOD.as_bytes())]);
     let list = good.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
-    // Blank lines are no rows: nothing but the limit stops them.
-    let bomb = [GOOD.as_bytes(), &b"\n".repeat(20 << 20)].concat();
+    let bomb = GOOD.to_owned() + &format!("{}\n", " ".repeat(1023)).repeat(11 << 10);
+    let bomb = bomb.as_bytes();
     let crowd: Vec<String> = (0..100_000).map(|number| format!("{number}.csv")).collect();
     let crowd: Vec<(&str, &[u8])> = crowd.iter().map(|name| (name.as_str(), &b""[..])).collect();
     // Places in an entry of the list: APPNOTE.TXT 4.3.12.
     let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
-        ("bomb.zip", zip_of(&[("a.csv", &bomb)]), &["expand to more than 200 times", "bomb.zip!a.csv"]),
-        ("bomb.gz", gzip_of(&bomb), &["expand to more than 200 times", "bomb.gz"]),
+        ("bomb.zip", zip_of(&[("a.csv", bomb)]), &["expand to more than 200 times", "bomb.zip!a.csv"]),
+        ("bomb.gz", gzip_of(bomb), &["expand to more than 200 times", "bomb.gz"]),
         ("crowd.zip", zip_of(&crowd), &["100000 entries, more than 10000"]),
         (
             "dots.zip",
@@ -80,6 +84,33 @@ fn hostile_archives_are_refused_by_name() {
         assert!(world.files("lake/transaction_history").is_empty(), "{name} left something behind");
         std::fs::remove_file(world.path(name)).unwrap();
     }
+}
+
+/// What the fuzzers start from, and what they found: it is read, or refused as a contract.
+#[test]
+fn the_seeds_of_the_fuzzers_are_read_or_refused() {
+    let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
+    let mut read = 0;
+    for folder in ["archive", "delimited"] {
+        for entry in std::fs::read_dir(seeds.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            match texts_in(&path) {
+                Ok(texts) => read += texts,
+                Err(error) => assert_eq!(error.kind(), Kind::Contract, "{}: {error:?}", path.display()),
+            }
+        }
+    }
+    assert!(read > 10, "the test reads too little: {read} texts");
+}
+
+fn texts_in(path: &std::path::Path) -> payoutlake::error::Result<usize> {
+    let mut decoder = Decoder::open(path, "seed", &Options::default())?;
+    let mut texts = 0;
+    while let Some(mut text) = decoder.next_file()? {
+        while text.next_batch()?.is_some() {}
+        texts += 1;
+    }
+    Ok(texts)
 }
 
 #[test]
