@@ -2,8 +2,8 @@
 //!
 //! The design is told in [`_architecture`], its reasons in [`_decisions`], and one row is followed through every room
 //! in [`_one_row`]. The columns of every era are in [`_schemas`]; what a pipeline says about rows that do not fit is in
-//! [`_contracts`]. What can be made to go wrong is listed in [`_faults`], and what a probe of the real service tells in
-//! [`_probe`].
+//! [`_contracts`]. What can be made to go wrong is listed in [`_faults`], what fuzzing found in [`_fuzzing`], and what a probe
+//! of the real service tells in [`_probe`].
 
 pub mod cli;
 pub mod config;
@@ -34,6 +34,9 @@ pub mod _decisions {}
 
 #[doc = include_str!("docs/faults.md")]
 pub mod _faults {}
+
+#[doc = include_str!("docs/fuzzing.md")]
+pub mod _fuzzing {}
 
 #[doc = include_str!("docs/one-row.md")]
 pub mod _one_row {}

@@ -128,6 +128,6 @@ fn an_archive_of_many_texts_is_looked_at_again_where_it_must() {
     let seen = outcome(&zip, 1 << 20);
     assert_eq!(seen.matches("are month-first: line 3 proves it").count(), 13, "{seen}");
     assert_eq!(seen.matches("are day-first: line 3 proves it").count(), 13, "{seen}");
-    assert!(seen.contains("{\"ambiguous-date\": 14}"), "{seen}");
+    assert!(seen.contains("{AmbiguousDate: 14}"), "{seen}");
     assert_eq!(outcome(&zip, 1), seen);
 }
