@@ -26,7 +26,7 @@ const TABLE: &str = "table";
 /// | `dataset`, `version` | the table, and its version that was made of what was counted |
 /// | `window_first`, `window_last` | the months that the export covered, `YYYY-MM`; NULL for all, or for a file |
 /// | `blob_sha256` | the bytes that the rows came from; NULL for a rollback |
-/// | `step`, `hop` | number and name of the place where it was counted: `text`, `quarantined`, `normalised`, `overlap`, `staged`, what a merge by key took and left, `read back`, and the whole `table` afterwards |
+/// | `step`, `hop` | number and name of the place where it was counted: `text`, `quarantined`, `normalised`, `overlap`, `staged`; where there are any, `discarded` and `nulled` by the contract, and `left` in quarantine by a replay; what a merge by key took and left, `read back`, and the whole `table` afterwards |
 /// | `rows` | rows at that hop, in the line without a column |
 /// | `column`, `currency`, `sum` | the exact sum of a money column in a currency at that hop |
 /// | `committed_at` | when the version was committed |

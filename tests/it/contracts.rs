@@ -184,7 +184,7 @@ fn a_dataset_has_its_own_words_and_wrong_ones_are_named() {
 fn a_replay_goes_by_the_contract_of_today() {
     let world = World::new();
     let guards = "[load.guards]\nquarantined = { percent = 100, floor = 0 }\n";
-    let faults = "faults = [\"unknown-column:transactionhistory\"]";
+    let faults = "faults = [\"unknown-column\"]";
     world.pipeline(faults, &format!("[contract]\ncolumns = \"quarantine\"\n{guards}"));
     let done = world.run(&["run", "pipeline.toml"]);
     assert_eq!(done.code, 3, "{}", done.stderr);
@@ -204,6 +204,7 @@ fn a_replay_goes_by_the_contract_of_today() {
         "SELECT earning_month, transaction_currency, count(*), count(DISTINCT earning_id), sum(earning_amount), sum(earning_amount_usd) \
          FROM transaction_history GROUP BY 1, 2 ORDER BY 1, 2",
         "SELECT earning_id, _pc_row_hash, _pc_extra FROM transaction_history ORDER BY 1",
+        "SELECT payment_month, _pc_row_key, _pc_row_hash, _pc_extra FROM payments ORDER BY 1, 2, 3",
     ] {
         assert_eq!(world.sql("lake", query), other.sql("lake", query));
     }

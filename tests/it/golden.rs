@@ -31,6 +31,12 @@ fn help() {
             world.ok(&["requests", command, "--help"]).stdout
         );
     }
+    for command in ["list", "show", "replay"] {
+        assert_snapshot!(
+            format!("help-quarantine-{command}"),
+            world.ok(&["quarantine", command, "--help"]).stdout
+        );
+    }
     for command in ["snapshots", "files", "tag", "rollback", "held", "maintain"] {
         assert_snapshot!(format!("help-lake-{command}"), world.ok(&["lake", command, "--help"]).stdout);
     }
