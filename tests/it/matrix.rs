@@ -28,7 +28,7 @@ use crate::world::{AS_OF, World};
 /// Cells at once: they wait more than they work.
 const AT_ONCE: usize = 16;
 /// How often a cell is tried whose run asked for things in another order than the observed one.
-const TRIES: usize = 2;
+const TRIES: usize = 5;
 /// Between the first look, at once, and the second, after a second: far enough from both that the order of the requests is
 /// the same on a busy machine. In the second the export before is deleted.
 const DELAY_MILLIS: u64 = 550;

@@ -41,9 +41,12 @@ fn a_run_that_was_overtaken_in_its_sleep_changes_nothing() {
         let imitation = Imitation::serve(&world, &options, styles);
         imitation.pipeline(&world, PASSWORD, 1);
         let sleeper = Running::start(&world);
-        until("every export is asked for, and it is in the middle", || {
+        // One that is polled is known by its id in the ledger, too.
+        until("every export is polled, and it is in the middle", || {
             let requests = imitation.requests();
-            count(&requests, "create") == plan.windows.len() && count(&requests, kind) > 1
+            let polled: BTreeSet<String> =
+                of_kind(&requests, "status").map(|request| request["export"].to_string()).collect();
+            polled.len() == plan.windows.len() && count(&requests, kind) > 1
         });
         signal(&sleeper, "-STOP");
 
