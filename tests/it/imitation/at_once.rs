@@ -69,7 +69,12 @@ fn a_run_that_was_overtaken_in_its_sleep_changes_nothing() {
             |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&after), names(&before), "{styles}");
         assert!(after == before, "{styles}: a file has changed");
-        imitation.check(&world, &plan, &good(styles, PASSWORD));
+        imitation.all_were_fetched();
+        imitation.compare(&world, &plan, styles);
+        // A small export may be finished before the sleep: then the other run asks for it again.
+        if kind == "status" {
+            imitation.check(&world, &plan, &good(styles, PASSWORD));
+        }
     }
 }
 
