@@ -187,7 +187,10 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or framing == "close"
         self.head(status, headers | {name: value})
         size = trickle or 16_384
+        half = len(content) // 2
         for start in range(0, len(content), size):
+            while start >= half and trickle and self.server.service.stops_halfway():
+                time.sleep(0.005)
             piece = content[start : start + size]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == "chunked" else piece)
             if trickle:
@@ -310,6 +313,7 @@ def main():
     parser.add_argument("--log", default=os.devnull)
     parser.add_argument("--hold-file", help="exports stay in Processing until this file exists")
     parser.add_argument("--hold-filter", help="only those whose filter has this text")
+    parser.add_argument("--halfway-file", help="slow blobs stop in the middle until this file exists")
     parser.add_argument("--refresh-token", help="one that is good already")
     parser.add_argument("--azurite", help="put blobs there: http://HOST:PORT")
     parser.add_argument("--azurite-public", help="where clients find it, when that is somewhere else")

@@ -228,6 +228,9 @@ class Service:
         held = self.options.hold_file and not os.path.exists(self.options.hold_file)
         return held and (self.options.hold_filter or "") in export.filter
 
+    def stops_halfway(self):
+        return self.options.halfway_file and not os.path.exists(self.options.halfway_file)
+
     def location(self, export):
         if export.content is None:
             window, clocks = window_of(export.filter), self.style.clocks
