@@ -1,6 +1,7 @@
 //! Zip archives: everything that can be refused before an entry is read.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
@@ -21,17 +22,27 @@ pub(super) fn open(mut file: BufReader<File>, name: &str, options: &Options) -> 
     check_count(declared.unwrap_or(0), name, options)?;
     let mut archive = ZipArchive::new(file).map_err(|error| zip_error(error, name))?;
     check_count(archive.len() as u64, name, options)?;
+    let mut names = BTreeSet::new();
     for index in 0..archive.len() {
         let entry = archive.by_index_data(index).map_err(|error| zip_error(error, name))?;
         check_entry(&entry, name)?;
+        if !names.insert(entry.name_raw().to_vec()) {
+            return Err(two_of_a_name(name, entry.name_raw()));
+        }
     }
+    // Those that the list of entries shows as one.
     if archive.has_duplicate_names() {
-        return Err(refusal("two entries of the zip archive have the same name", name, DOWNLOAD_AGAIN));
+        return Err(two_of_a_name(name, b""));
     }
     if archive.has_overlapping_entries().map_err(|error| zip_error(error, name))? {
         return Err(refusal("entries of the zip archive overlap, like a zip bomb", name, DOWNLOAD_AGAIN));
     }
     Ok(archive)
+}
+
+fn two_of_a_name(archive: &str, entry: &[u8]) -> Error {
+    let error = refusal("two entries of the zip archive have the same name", archive, DOWNLOAD_AGAIN);
+    if entry.is_empty() { error } else { error.with("entry", entry.escape_ascii()) }
 }
 
 /// Whether an entry is a file that somebody exported: no folder, and not the notes that macOS adds.

@@ -12,6 +12,7 @@ use super::sniff;
 use super::spelling::{self, Spelling};
 use super::text::{Input, TextFile};
 use crate::error::Result;
+use crate::model::Packed;
 
 /// Compressed bytes read from disk at once.
 const DISK_BUFFER_BYTES: usize = 128 << 10;
@@ -118,7 +119,7 @@ impl Decoder {
         let mut name = self.name.clone();
         let mut growth =
             Growth { total_bytes: &mut self.expanded_bytes, file_bytes: 0, compressed_bytes: None };
-        let mut declared_bytes = None;
+        let mut declared = None;
         let reader: Box<dyn Read + Send + '_> = match &mut self.source {
             Source::Plain(file) => {
                 let Some(file) = file.take() else { return Ok(None) };
@@ -137,11 +138,13 @@ impl Decoder {
                 let entry = archive.by_index(index).map_err(|error| zip_error(error, &name))?;
                 name = archive::entry_name(&name, &entry.entry());
                 growth.compressed_bytes = Some(entry.compressed_size());
-                declared_bytes = Some(entry.size());
+                let packed =
+                    Packed { packed_bytes: entry.compressed_size(), crc32: format!("{:08x}", entry.crc32()) };
+                declared = Some((entry.size(), packed));
                 Box::new(entry)
             }
         };
-        Ok(Some((name, Input { reader, growth, declared_bytes })))
+        Ok(Some((name, Input { reader, growth, declared })))
     }
 }
 

@@ -49,6 +49,7 @@ mod money;
 mod record;
 mod sniff;
 mod spelling;
+mod split;
 mod text;
 
 #[cfg(test)]
@@ -58,6 +59,6 @@ pub use census::Census;
 pub use container::{Container, Decoder};
 pub use limits::Options;
 pub use money::census_of_record;
-pub use record::batch_of_records;
+pub use record::{batch_of_records, record_as};
 pub use spelling::Spelling;
 pub use text::TextFile;

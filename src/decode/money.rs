@@ -14,6 +14,7 @@ use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals};
 pub(super) struct MoneyCounter {
     dialect: Dialect,
     cells: Vec<MoneyCell>,
+    ends_cell: [bool; 256],
     // For each cell of a record up to the last one that counts: which slot keeps its bytes.
     slot_of: Vec<Option<usize>>,
     slots: Vec<Vec<u8>>,
@@ -49,8 +50,11 @@ impl MoneyCounter {
                 slots - 1
             });
         }
+        let ends_cell =
+            std::array::from_fn(|byte| [dialect.delimiter, b'\n', b'\r'].map(usize::from).contains(&byte));
         MoneyCounter {
             dialect,
+            ends_cell,
             slot_of,
             slots: vec![Vec::new(); slots],
             place: Place::Start,
@@ -66,31 +70,52 @@ impl MoneyCounter {
         if self.cells.is_empty() {
             return;
         }
-        for &byte in bytes {
-            match (self.place, byte) {
-                (Place::Quoted, b'"') => self.place = Place::QuoteInQuoted,
-                (Place::Quoted, _) => self.keep(byte),
-                (Place::QuoteInQuoted, b'"') => {
-                    self.keep(byte);
+        let mut rest = bytes;
+        while let Some(&byte) = rest.first() {
+            let passed = match self.place {
+                Place::Quoted => self.quoted(rest),
+                Place::QuoteInQuoted if byte == b'"' => {
+                    self.keep(b"\"");
                     self.place = Place::Quoted;
+                    1
                 }
-                (_, b'\n' | b'\r') => self.end_record(),
-                (_, byte) if byte == self.dialect.delimiter => {
-                    self.open = true;
-                    self.cell += 1;
-                    self.place = Place::Start;
-                }
-                (Place::Start, b'"') if self.dialect.quotes => {
+                Place::Start if byte == b'"' && self.dialect.quotes => {
                     self.open = true;
                     self.place = Place::Quoted;
+                    1
                 }
-                _ => {
-                    self.open = true;
-                    self.keep(byte);
-                    self.place = Place::Plain;
-                }
-            }
+                Place::Start | Place::Plain | Place::QuoteInQuoted => self.plain(rest),
+            };
+            rest = &rest[passed..];
         }
+    }
+
+    /// Inside quotes, up to the next one; returns how many bytes that took.
+    fn quoted(&mut self, rest: &[u8]) -> usize {
+        let quote = memchr::memchr(b'"', rest);
+        self.keep(&rest[..quote.unwrap_or(rest.len())]);
+        let Some(quote) = quote else { return rest.len() };
+        self.place = Place::QuoteInQuoted;
+        quote + 1
+    }
+
+    /// Up to the end of the cell; returns how many bytes that took.
+    fn plain(&mut self, rest: &[u8]) -> usize {
+        let end = rest.iter().position(|byte| self.ends_cell[usize::from(*byte)]);
+        let text = &rest[..end.unwrap_or(rest.len())];
+        if !text.is_empty() {
+            self.open = true;
+            self.keep(text);
+        }
+        self.place = Place::Plain;
+        let Some(end) = end else { return rest.len() };
+        if rest[end] == self.dialect.delimiter {
+            (self.open, self.place) = (true, Place::Start);
+            self.cell += 1;
+        } else {
+            self.end_record();
+        }
+        end + 1
     }
 
     /// Ends a last record that has no line end.
@@ -109,9 +134,9 @@ impl MoneyCounter {
 
     /// However long the cell is: an amount behind a thousand blanks or zeros is one, too. The reader's limits bound it.
     #[inline]
-    fn keep(&mut self, byte: u8) {
+    fn keep(&mut self, text: &[u8]) {
         if let Some(Some(slot)) = self.slot_of.get(self.cell) {
-            self.slots[*slot].push(byte);
+            self.slots[*slot].extend_from_slice(text);
         }
     }
 
@@ -175,10 +200,30 @@ fn indexes(money: &MoneyCell) -> impl Iterator<Item = usize> {
     [money.amount].into_iter().chain(currency)
 }
 
-/// An amount in units of 10^-[`MONEY_SCALE`]: the digits are laid side by side in a buffer, padded with zeros to the
-/// right place, and read as an integer by the standard library.
+/// An amount in units of 10^-[`MONEY_SCALE`].
 fn units_of(text: &[u8]) -> Option<i128> {
     let text = std::str::from_utf8(text).ok()?;
+    usual_units_of(text).or_else(|| any_units_of(text))
+}
+
+/// `-1234.50`: whole units and a fraction are each an integer for the standard library. `None` leaves the text to
+/// [`any_units_of`].
+fn usual_units_of(text: &str) -> Option<i128> {
+    const ONE: i64 = 10i64.pow(MONEY_SCALE as u32);
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let missing = usize::from(MONEY_SCALE).checked_sub(fraction.len())?;
+    if whole.len() > 18 || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (whole, fraction): (i64, i64) = (whole.parse().ok()?, fraction.parse().ok()?);
+    let units = i128::from(whole) * i128::from(ONE) + i128::from(fraction * 10i64.pow(missing as u32));
+    Some(if negative { -units } else { units })
+}
+
+/// Every other amount: the digits are laid side by side in a buffer, padded with zeros to the
+/// right place, and read as an integer by the standard library.
+fn any_units_of(text: &str) -> Option<i128> {
     let (sign, text) = match text.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
         Some(inner) => ("-", inner),
         None if text.starts_with('-') => ("-", &text[1..]),
@@ -278,6 +323,15 @@ mod tests {
             ("--5", None),
         ] {
             assert_eq!(units_of(text.as_bytes()), units, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_usual_way_and_the_other_agree(text in "-?[0-9]{0,20}[.]?[0-9]{0,12}") {
+            if let Some(units) = usual_units_of(&text) {
+                proptest::prop_assert_eq!(any_units_of(&text), Some(units));
+            }
         }
     }
 

@@ -1,31 +1,44 @@
-//! The record that is being read, and its limits.
+//! The limits of a record, and records as the quarantine keeps them.
 
-use csv_core::{ReadRecordResult, Reader};
+use std::borrow::Cow;
 
-use super::header::{self, Dialect};
+use super::encoding::transcoded;
+use super::header::Dialect;
 use super::limits::Options;
-use crate::model::RawBatch;
+use super::split::{Cells, Splitter};
+use crate::model::{Encoding, RawBatch};
 
 /// Records in the form in which the quarantine keeps them (comma, RFC 4180) as rows: each with its line, and whether text
 /// stood behind a closing quote in it.
 #[must_use]
 pub fn batch_of_records<'a>(records: impl IntoIterator<Item = (u64, &'a [u8], bool)>) -> RawBatch {
+    let splitter = Splitter::new(Dialect { delimiter: b',', quotes: true });
     let mut batch = RawBatch::new();
     for (line, text, misquoted) in records {
-        let mut reader = header::reader(Dialect { delimiter: b',', quotes: true });
-        // A record has no more bytes of cells than of text, and no more cells than bytes and one.
-        let (mut data, mut ends) = (vec![0; text.len() + 1], vec![0; text.len() + 2]);
-        let (_, _, bytes, cells) = reader.read_record(text, &mut data, &mut ends);
-        // An empty input is the end of the text, and so of the record.
-        let (_, _, rest, last) = reader.read_record(&[], &mut data[bytes..], &mut ends[cells..]);
-        // A record of nothing has one empty cell.
-        let cells = (cells + last).max(1);
-        batch.push_row(line, &data[..bytes + rest], &ends[..cells]);
+        let mut cells = Cells::default();
+        splitter.record(text, 0, true, &mut cells);
+        let ends = cells.lengths(0).scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        });
+        let ends: Vec<usize> = ends.collect();
+        batch.push_row(line, &cells.each(text).collect::<Vec<_>>().concat(), &ends);
         if misquoted {
             batch.mark_misquoted();
         }
     }
     batch
+}
+
+/// A record that was kept because its bytes are no UTF-8, read as what a person says that they are.
+#[must_use]
+pub fn record_as(record: &[u8], declared: Option<Encoding>) -> Cow<'_, [u8]> {
+    match declared {
+        Some(Encoding::Windows1252) if str::from_utf8(record).is_err() => {
+            transcoded(record, Encoding::Windows1252)
+        }
+        _ => Cow::Borrowed(record),
+    }
 }
 
 /// Why a record is refused, and the next step.
@@ -36,104 +49,31 @@ pub(super) struct Problem {
     pub(super) hint: &'static str,
 }
 
-/// The record that is being read, in buffers that are used again for the next.
-pub(super) struct Record {
-    reader: Reader,
-    data: Vec<u8>,
-    ends: Vec<usize>,
+/// Judges a record of so many bytes with its quotes and delimiters, and of cells of these lengths.
+pub(super) fn over_limit<L: Iterator<Item = usize>>(
     bytes: usize,
-    cells: usize,
-    /// Bytes of text that the record took.
-    pub(super) text_bytes: usize,
-}
-
-impl Record {
-    pub(super) fn new(dialect: Dialect) -> Self {
-        let reader = header::reader(dialect);
-        Record { reader, data: vec![0; 16 << 10], ends: vec![0; 256], bytes: 0, cells: 0, text_bytes: 0 }
+    lengths: impl Fn() -> L,
+    options: &Options,
+) -> Option<Problem> {
+    // Few records need a look at each of their cells.
+    if bytes <= options.max_cell_bytes.min(options.max_record_bytes).min(options.max_columns) {
+        return None;
     }
-
-    pub(super) fn clear(&mut self) {
-        (self.bytes, self.cells, self.text_bytes) = (0, 0, 0);
+    if lengths().count() > options.max_columns {
+        let message = format!("a record has more than {} cells", options.max_columns);
+        let hint = "If the file is genuine, raise max_columns in [decode].";
+        return Some(Problem { message, cell: None, hint });
     }
-
-    pub(super) fn data(&self) -> &[u8] {
-        &self.data[..self.bytes]
+    if let Some(cell) = lengths().position(|length| length > options.max_cell_bytes) {
+        let message = format!("cell {} of a record has more than {} bytes", cell + 1, options.max_cell_bytes);
+        let hint = "Look for a quote without its partner on that line; if the file is genuine, raise max_cell_bytes in [decode].";
+        return Some(Problem { message, cell: Some(cell), hint });
     }
-
-    /// How many cells there are.
-    pub(super) fn width(&self) -> usize {
-        self.cells
-    }
-
-    /// End of each cell in `data`.
-    pub(super) fn ends(&self) -> &[usize] {
-        &self.ends[..self.cells]
-    }
-
-    pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends().iter().copied());
-        starts.zip(self.ends()).map(|(start, &end)| &self.data[start..end])
-    }
-
-    /// Reads on in `input`; an empty input is the end of the text. Returns how many bytes were used.
-    #[inline]
-    pub(super) fn read(&mut self, input: &[u8]) -> (ReadRecordResult, usize) {
-        let (output, ends) = (&mut self.data[self.bytes..], &mut self.ends[self.cells..]);
-        let (result, used, wrote, cells) = self.reader.read_record(input, output, ends);
-        self.bytes += wrote;
-        self.cells += cells;
-        self.text_bytes += used;
-        (result, used)
-    }
-
-    // One more than allowed is kept, so that a record of exactly the largest size is told from a larger one.
-    pub(super) fn grow_data(&mut self, options: &Options) -> bool {
-        grow(&mut self.data, options.max_record_bytes.saturating_add(1))
-    }
-
-    pub(super) fn grow_ends(&mut self, options: &Options) -> bool {
-        grow(&mut self.ends, options.max_columns.saturating_add(1))
-    }
-
-    /// Also of a record that was not read to its end: what stands behind its last whole cell is a cell, too.
-    pub(super) fn over_limit(&self, options: &Options) -> Option<Problem> {
-        let large_cell = || {
-            let open = self.ends().last().map_or(self.bytes, |end| self.bytes - end);
-            let mut lengths = self.cells().map(<[u8]>::len).chain([open]);
-            lengths.position(|length| length > options.max_cell_bytes)
-        };
-        if self.cells > options.max_columns {
-            let message = format!("a record has more than {} cells", options.max_columns);
-            let hint = "If the file is genuine, raise max_columns in [decode].";
-            return Some(Problem { message, cell: None, hint });
-        }
-        // Few records need a look at each of their cells.
-        if self.bytes <= options.max_cell_bytes.min(options.max_record_bytes) {
-            return None;
-        }
-        if let Some(cell) = large_cell() {
-            let message =
-                format!("cell {} of a record has more than {} bytes", cell + 1, options.max_cell_bytes);
-            let hint = "Look for a quote without its partner on that line; if the file is genuine, raise max_cell_bytes in [decode].";
-            return Some(Problem { message, cell: Some(cell), hint });
-        }
-        (self.bytes > options.max_record_bytes).then(|| Problem {
-            message: format!("a record has more than {} bytes", options.max_record_bytes),
-            cell: None,
-            hint: "Look for a quote without its partner on that line; if the file is genuine, raise max_record_bytes in [decode].",
-        })
-    }
-}
-
-/// Doubles a buffer up to a limit; false when it is there already.
-fn grow<T: Clone + Default>(buffer: &mut Vec<T>, limit: usize) -> bool {
-    let larger = buffer.len().saturating_mul(2).min(limit);
-    let grows = larger > buffer.len();
-    if grows {
-        buffer.resize(larger, T::default());
-    }
-    grows
+    (lengths().sum::<usize>() > options.max_record_bytes).then(|| Problem {
+        message: format!("a record has more than {} bytes", options.max_record_bytes),
+        cell: None,
+        hint: "Look for a quote without its partner on that line; if the file is genuine, raise max_record_bytes in [decode].",
+    })
 }
 
 #[cfg(test)]

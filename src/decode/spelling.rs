@@ -173,8 +173,7 @@ mod tests {
     fn spelling(text: &[u8]) -> Spelling {
         let mut total = 0;
         let growth = Growth { total_bytes: &mut total, file_bytes: 0, compressed_bytes: None };
-        read("x.csv", Input { reader: Box::new(text), growth, declared_bytes: None }, &Options::default())
-            .unwrap()
+        read("x.csv", Input { reader: Box::new(text), growth, declared: None }, &Options::default()).unwrap()
     }
 
     #[test]

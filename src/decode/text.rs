@@ -1,8 +1,6 @@
 //! One delimited text: its header, then batches of rows.
 
-use std::io::{self, Chain, Cursor, Read};
-
-use csv_core::ReadRecordResult;
+use std::io::{Chain, Cursor, Read};
 
 use super::archive::{DOWNLOAD_AGAIN, read_error};
 use super::census::{Census, Counter};
@@ -11,10 +9,11 @@ use super::header::{self, Dialect};
 use super::limits::{Growth, Options};
 use super::lines::Lines;
 use super::money::MoneyCounter;
-use super::record::{Problem, Record};
+use super::record::{Problem, over_limit};
 use super::sniff;
+use super::split::{Cells, Split, Splitter};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Encoding, MoneyCell, RawBatch};
+use crate::model::{Encoding, MoneyCell, Packed, RawBatch, SourceText};
 
 /// How much of the beginning decides about format, delimiter and header: titles, header and some rows.
 pub(super) const BEGINNING_BYTES: usize = 64 << 10;
@@ -22,15 +21,27 @@ pub(super) const BEGINNING_BYTES: usize = 64 << 10;
 const DECLARE: &str = "If the file is in another encoding, say so (`encoding` in [decode], --encoding of ingest, for example \
     windows-1252), or save it as UTF-8; nothing of it was loaded.";
 
+const OPEN_QUOTE: &str = "Download the file again; if it is whole, a quote on that line is never closed: where quotes are text like \
+    any other, say so (`quotes = false` in [decode], --no-quotes of ingest). Nothing of it was loaded.";
+
+const QUOTES_ARE_TEXT: &str = "Look at the quotes on that line: where they are text like any other, say so (`quotes = false` in [decode], \
+    --no-quotes of ingest); otherwise close them. Nothing of the file was loaded.";
+
+/// No report has fewer columns: a cell of two lines in a narrower table may look like anything.
+const NARROWEST_REPORT: usize = 8;
+
 /// Text read at once. Small enough to stay in the cache between the census and the reader.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 128 << 10;
+
+/// Places in a batch are numbers of 32 bits: more text than this never comes into one.
+const MAX_BATCH_BYTES: usize = 1 << 30;
 
 /// The bytes of a text, as they come out of a container.
 pub(super) struct Input<'a> {
     pub(super) reader: Box<dyn Read + Send + 'a>,
     pub(super) growth: Growth<'a>,
-    /// The length that the container states for the text.
-    pub(super) declared_bytes: Option<u64>,
+    /// What the container states of the text: its length, and more.
+    pub(super) declared: Option<(u64, Packed)>,
 }
 
 /// One text file: plain, unpacked from gzip, or an entry of a zip archive.
@@ -46,28 +57,13 @@ pub struct TextFile<'a> {
     records_before_rows: u64,
     /// All records so far, the header and what stands before it included.
     records_read: u64,
-    /// The record that was read last has text behind a closing quote.
-    misquoted: bool,
     text: Text<'a>,
-    record: Record,
-    largest: Largest,
+    splitter: Splitter,
+    /// Of the records that were read and not yet given away.
+    cells: Cells,
+    /// The most cells that a batch of this file has held: what the next one is given from the start.
+    most_cells: usize,
     options: Options,
-}
-
-/// The most that a batch of this file has held: what the next one is given from the start.
-#[derive(Default)]
-struct Largest {
-    bytes: usize,
-    cells: usize,
-    rows: usize,
-}
-
-impl Largest {
-    fn cover(&mut self, bytes: usize, cells: usize, rows: usize) {
-        self.bytes = self.bytes.max(bytes);
-        self.cells = self.cells.max(cells);
-        self.rows = self.rows.max(rows);
-    }
 }
 
 impl<'a> TextFile<'a> {
@@ -105,22 +101,22 @@ impl<'a> TextFile<'a> {
             refused: false,
             records_before_rows: 0,
             records_read: 0,
-            misquoted: false,
             text: Text {
                 source: start.chain(input.reader),
                 growth: input.growth,
-                declared_bytes: input.declared_bytes,
-                transcoder: Transcoder::new(encoding).map(|transcoder| (transcoder, vec![0; read_bytes])),
-                buffer: vec![0; read_bytes],
+                declared: input.declared,
+                transcoder: Transcoder::new(encoding).map(|transcoder| (transcoder, Vec::new())),
+                read_bytes,
+                buffer: Vec::new(),
                 start: 0,
-                filled: 0,
                 at_end: false,
                 lines: Lines::new(),
                 census: Counter::new(dialect),
                 money: MoneyCounter::new(dialect, Vec::new()),
             },
-            record: Record::new(dialect),
-            largest: Largest::default(),
+            splitter: Splitter::new(dialect),
+            cells: Cells::default(),
+            most_cells: 0,
             options: options.clone(),
         };
         file.read_header(layout.preamble_records)?;
@@ -154,7 +150,7 @@ impl<'a> TextFile<'a> {
     /// Has the census sum the money of the rows as well, by code of its own. To be called before the first batch.
     pub fn count_money(&mut self, cells: Vec<MoneyCell>) {
         let mut money = MoneyCounter::new(self.text.census.dialect(), cells);
-        money.feed(&self.text.buffer[self.text.start..self.text.filled]);
+        money.feed(&self.text.buffer[self.text.start..]);
         if self.text.at_end {
             money.finish();
         }
@@ -189,16 +185,30 @@ impl<'a> TextFile<'a> {
         }
     }
 
+    /// What was counted of the text. Complete after the last batch: only then a packed text has been compared with what
+    /// its container states.
+    #[must_use]
+    pub fn counted(&self) -> SourceText {
+        let Census { bytes, records, .. } = self.census();
+        let packed = self.text.declared.as_ref().map(|(_, packed)| packed.clone());
+        let preamble = self.records_before_rows.saturating_sub(1);
+        SourceText { name: self.name.clone(), bytes, records, preamble, packed }
+    }
+
     fn read_header(&mut self, preamble_records: usize) -> Result<()> {
-        let mut line = None;
         // What stands before the header is read and forgotten; the last record read is the header.
+        let mut line = None;
+        let mut before = Vec::new();
         for _ in 0..=preamble_records {
+            before.extend(line.map(|line| (line, self.cells.places.len(), self.cells.said())));
+            self.cells = Cells::default();
             line = self.next_record()?;
             self.records_before_rows += u64::from(line.is_some());
         }
         let Some(line) = line else { return Ok(()) };
         self.header_line = line;
-        for (index, cell) in self.record.cells().enumerate() {
+        self.check_preamble(&before)?;
+        for (index, cell) in std::mem::take(&mut self.cells).each(&self.text.buffer).enumerate() {
             let name = str::from_utf8(cell).map_err(|found| {
                 Error::new(Kind::Contract, "the header is not UTF-8 text")
                     .with("file", &self.name)
@@ -212,87 +222,132 @@ impl<'a> TextFile<'a> {
         Ok(())
     }
 
-    fn read_batch(&mut self) -> Result<Option<RawBatch>> {
-        let mut batch = RawBatch::with_capacity(self.largest.bytes, self.largest.cells, self.largest.rows);
-        let mut text_bytes = 0;
-        let mut cells = 0;
-        while text_bytes < self.options.batch_bytes.max(1) {
-            let Some(line) = self.next_record()? else { break };
-            batch.push_row(line, self.record.data(), self.record.ends());
-            if self.misquoted {
-                batch.mark_misquoted();
-            }
-            text_bytes += self.record.text_bytes;
-            cells += self.record.width();
-        }
-        self.largest.cover(batch.bytes(), cells, batch.rows());
-        Ok(if batch.is_empty() { None } else { Some(batch) })
+    /// Titles above a table are narrower than it, or padded with empty cells by a spreadsheet. What is as wide as the header
+    /// and says as much may be a row: a sorted file has its header anywhere.
+    fn check_preamble(&self, before: &[(u64, usize, usize)]) -> Result<()> {
+        let width = self.cells.places.len();
+        let like_a_row = |(_, cells, said): &&(u64, usize, usize)| *cells >= width && said * 2 > *cells;
+        let Some((line, cells, _)) = before.iter().find(like_a_row).filter(|_| width > 1) else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Contract, format!("a record above the header has {cells} cells, like a row"))
+            .with("file", &self.name)
+            .with("line", line)
+            .with("header on line", self.header_line)
+            .hint("Put the header above all rows (a sort may have moved it), or remove what is no row, and load the file again; nothing of it was loaded."))
     }
 
-    /// Reads one record and returns the line on which it begins; `None` at the end of the text.
+    fn read_batch(&mut self) -> Result<Option<RawBatch>> {
+        let enough = self.options.batch_bytes.clamp(1, MAX_BATCH_BYTES);
+        self.cells = Cells::with_capacity(self.most_cells);
+        let (mut rows, mut misquoted) = (Vec::new(), Vec::new());
+        let first = self.text.start;
+        while self.text.start - first < enough {
+            let Some(line) = self.next_record()? else { break };
+            if self.text.census.is_misquoted(self.records_read - 1) {
+                misquoted.push(rows.len());
+            }
+            rows.push((line, self.cells.places.len() as u32));
+        }
+        self.most_cells = self.most_cells.max(self.cells.places.len());
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let (data, places) = std::mem::take(&mut self.cells).together(self.text.give(enough));
+        Ok(Some(RawBatch::of_places(data, places, rows).misquoted(misquoted)))
+    }
+
+    /// Reads one record, adds its cells, and returns the line on which it begins; `None` at the end of the text.
     fn next_record(&mut self) -> Result<Option<u64>> {
         if !self.text.skip_line_ends(&self.name, &self.options)? {
             return Ok(None);
         }
         let line = self.text.lines.current();
-        self.record.clear();
-        let problem = loop {
-            let input = &self.text.buffer[self.text.start..self.text.filled];
-            let has_input = !input.is_empty();
-            let (result, used) = self.record.read(input);
-            self.text.pass(used);
-            match result {
-                ReadRecordResult::Record if has_input => break self.record.over_limit(&self.options),
-                ReadRecordResult::Record => break self.last_record_problem(),
-                ReadRecordResult::InputEmpty => self.text.refill(&self.name, &self.options)?,
-                ReadRecordResult::OutputFull if self.record.grow_data(&self.options) => {}
-                ReadRecordResult::OutputEndsFull if self.record.grow_ends(&self.options) => {}
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                    break self.record.over_limit(&self.options);
-                }
-                ReadRecordResult::End => return Ok(None),
+        let before = self.cells.places.len();
+        loop {
+            let Text { ref buffer, start, at_end, .. } = self.text;
+            let found = self.splitter.record(buffer, start, at_end, &mut self.cells);
+            // Where the text breaks off, what is still open: doubled quotes may halve it.
+            let (bytes, open, ends_text) = match found {
+                Split::Record { end } => (end - start, None, at_end && end == buffer.len()),
+                Split::Incomplete { cell } => (buffer.len() - start, Some((buffer.len() - cell) / 2), false),
+            };
+            let lengths = || self.cells.lengths(before).chain(open);
+            let mut problem = over_limit(bytes, lengths, &self.options);
+            if ends_text {
+                problem = self.last_record_problem(self.cells.places.len() - before).or(problem);
             }
-        };
-        match problem {
-            Some(Problem { message, cell, hint }) => {
-                let error = Error::new(Kind::Contract, message).with("file", &self.name).with("line", line);
-                let column = cell.and_then(|cell| self.header.get(cell));
-                Err(match column {
-                    Some(column) => error.with("column", column),
-                    None => error,
-                }
-                .hint(hint))
+            if let Some(problem) = problem {
+                return Err(self.refusal(problem, line));
             }
-            None => {
-                self.misquoted = self.text.census.is_misquoted(self.records_read);
+            if open.is_none() {
+                self.text.pass(bytes);
+                if self.text.lines.current() > line {
+                    self.check_quotes(line, start, bytes)?;
+                }
                 self.records_read += 1;
-                Ok(Some(line))
+                return Ok(Some(line));
             }
+            self.cells.truncate(before);
+            self.text.refill(&self.name, &self.options)?;
         }
+    }
+
+    /// Where a quote is text, as in TSV that knows no quotes, one that opens a cell takes all rows up to the next into it.
+    /// A cell of several lines is believed unless each line of its record is a whole row when quotes are text.
+    fn check_quotes(&self, line: u64, start: usize, bytes: usize) -> Result<()> {
+        let delimiter = self.text.census.dialect().delimiter;
+        let width = self.header.len();
+        let record = &self.text.buffer[start..start + bytes];
+        let lines = record.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty());
+        let whole = |line: &[u8]| memchr::memchr_iter(delimiter, line).count() + 1 == width;
+        if width < NARROWEST_REPORT || !lines.clone().all(whole) {
+            return Ok(());
+        }
+        let message = format!("a quoted cell takes {} whole rows into one", lines.count());
+        Err(Error::new(Kind::Contract, message)
+            .with("file", &self.name)
+            .with("line", line)
+            .hint(QUOTES_ARE_TEXT))
+    }
+
+    fn refusal(&self, problem: Problem, line: u64) -> Error {
+        let Problem { message, cell, hint } = problem;
+        let error = Error::new(Kind::Contract, message).with("file", &self.name).with("line", line);
+        match cell.and_then(|cell| self.header.get(cell)) {
+            Some(column) => error.with("column", column),
+            None => error,
+        }
+        .hint(hint)
     }
 
     /// Judges the last record of a text that has no line end after it.
-    fn last_record_problem(&mut self) -> Option<Problem> {
-        if self.text.census.in_quotes() || self.record.width() < self.header.len() {
+    fn last_record_problem(&mut self, width: usize) -> Option<Problem> {
+        let open = self.text.census.in_quotes();
+        if open || width < self.header.len() {
             let message = "the file ends in the middle of its last record".to_owned();
-            return Some(Problem { message, cell: None, hint: DOWNLOAD_AGAIN });
+            return Some(Problem {
+                message,
+                cell: None,
+                hint: if open { OPEN_QUOTE } else { DOWNLOAD_AGAIN },
+            });
         }
         self.unterminated = true;
-        self.record.over_limit(&self.options)
+        None
     }
 }
 
-/// The text that is being read: a window on it, where it stands, and what is counted on the way.
+/// The text that is being read: what of it is needed, where that stands, and what is counted on the way.
 struct Text<'a> {
     source: Chain<Cursor<Vec<u8>>, Box<dyn Read + Send + 'a>>,
     growth: Growth<'a>,
-    declared_bytes: Option<u64>,
+    declared: Option<(u64, Packed)>,
     /// For a text that is not UTF-8, with the bytes that it is given.
     transcoder: Option<(Transcoder, Vec<u8>)>,
+    read_bytes: usize,
     buffer: Vec<u8>,
-    // The bytes of `buffer` that were read from the source and not yet by the CSV reader.
+    // Where in the buffer the next record begins.
     start: usize,
-    filled: usize,
     at_end: bool,
     lines: Lines,
     census: Counter,
@@ -308,7 +363,7 @@ impl Text<'_> {
     /// Goes to the first byte of the next record, so that its line is known. False at the end of the text.
     fn skip_line_ends(&mut self, file: &str, options: &Options) -> Result<bool> {
         loop {
-            let rest = &self.buffer[self.start..self.filled];
+            let rest = &self.buffer[self.start..];
             let blank = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
             let found = blank < rest.len();
             self.pass(blank);
@@ -319,24 +374,38 @@ impl Text<'_> {
         }
     }
 
-    /// Replaces the buffer, all of which has been read, by the next bytes of the source.
+    /// The text up to here, and as much again for the next batch.
+    fn give(&mut self, enough: usize) -> Vec<u8> {
+        let rest = &self.buffer[self.start..];
+        let mut next = Vec::with_capacity(rest.len() + self.read_bytes + enough.min(self.buffer.len()));
+        next.extend_from_slice(rest);
+        let mut given = std::mem::replace(&mut self.buffer, next);
+        given.truncate(self.start);
+        self.start = 0;
+        given
+    }
+
+    /// Appends the next bytes of the source to the buffer.
     fn refill(&mut self, file: &str, options: &Options) -> Result<()> {
-        (self.start, self.filled) = (0, 0);
+        let filled = self.buffer.len();
         // A few bytes of another encoding may be less than a character.
-        while self.filled == 0 && !self.at_end {
+        while self.buffer.len() == filled && !self.at_end {
             let bytes = self.transcoder.as_mut().map_or(&mut self.buffer, |(_, bytes)| bytes);
-            let read = read_some(&mut self.source, bytes).map_err(|error| read_error(error, file))?;
+            // A record that is larger than what is read at once is looked at again from its beginning: not too often.
+            let (had, more) = (bytes.len(), self.read_bytes.max(filled - self.start));
+            bytes.resize(had + more, 0);
+            let read = sniff::read_full(&mut self.source, &mut bytes[had..])
+                .map_err(|error| read_error(error, file))?;
+            bytes.truncate(had + read);
             self.growth.add(read, options, file)?;
-            self.at_end = read == 0;
-            self.filled = read;
+            self.at_end = read < more;
             if let Some((transcoder, bytes)) = &mut self.transcoder {
-                self.buffer.clear();
-                transcoder.push(&bytes[..read], &mut self.buffer);
-                self.filled = self.buffer.len();
+                transcoder.push(bytes, &mut self.buffer);
+                bytes.clear();
             }
         }
-        self.census.feed(&self.buffer[..self.filled]);
-        self.money.feed(&self.buffer[..self.filled]);
+        self.census.feed(&self.buffer[filled..]);
+        self.money.feed(&self.buffer[filled..]);
         if self.at_end {
             self.money.finish();
             self.check_end(file)?;
@@ -347,8 +416,8 @@ impl Text<'_> {
     /// Whether the text that has ended is whole.
     fn check_end(&self, file: &str) -> Result<()> {
         let bytes = self.growth.file_bytes;
-        let message = match (&self.transcoder, self.declared_bytes) {
-            (_, Some(declared)) if bytes != declared => {
+        let message = match (&self.transcoder, &self.declared) {
+            (_, Some((declared, _))) if bytes != *declared => {
                 format!("the zip entry has {bytes} bytes and the archive states {declared}")
             }
             (Some((transcoder, _)), _) if transcoder.is_cut() => {
@@ -357,14 +426,5 @@ impl Text<'_> {
             _ => return Ok(()),
         };
         Err(Error::new(Kind::Contract, message).with("file", file).hint(DOWNLOAD_AGAIN))
-    }
-}
-
-fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match source.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
     }
 }

@@ -12,7 +12,8 @@ use super::store::together;
 use super::{Chain, Lake, object_path};
 use crate::error::{Error, Kind, Result};
 use crate::model::{
-    Account, Hop, PartitionKey, RequestId, RunId, TREATED_VARIOUSLY, TableSpec, Totals, Window, treatments,
+    Account, Hop, PartitionKey, RequestId, RunId, SourceText, TREATED_VARIOUSLY, TableSpec, Totals, Window,
+    treatments,
 };
 
 /// One table of one account at one moment: its live objects, and what is known about them.
@@ -64,9 +65,31 @@ pub struct Operation {
     /// SHA-256 of the bytes that the rows came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<String>,
+    /// How many bytes, and which texts were in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<SourceText>,
     /// What was counted on the way to the rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hops: Vec<Hop>,
+}
+
+impl Operation {
+    /// Of which nothing else is known.
+    #[must_use]
+    pub fn new(cause: Cause, what: String) -> Operation {
+        Operation {
+            cause,
+            what,
+            window: None,
+            request_id: None,
+            blob: None,
+            blob_bytes: None,
+            texts: Vec::new(),
+            hops: Vec::new(),
+        }
+    }
 }
 
 /// Why rows changed.

@@ -16,6 +16,9 @@ use crate::model::{Hop, MONEY_SCALE, Month, PartitionKey, TableSpec};
 /// The table's name.
 pub const CONTROL_TOTALS: &str = "control_totals";
 
+/// The first hop of each version: the bytes and the texts in them.
+const RECEIVED: &str = "received";
+
 /// The last hop of each version: the whole table after it.
 const TABLE: &str = "table";
 
@@ -26,8 +29,9 @@ const TABLE: &str = "table";
 /// | `dataset`, `version` | the table, and its version that was made of what was counted |
 /// | `window_first`, `window_last` | the months that the export covered, `YYYY-MM`; NULL for all, or for a file |
 /// | `blob_sha256` | the bytes that the rows came from; NULL for a rollback |
-/// | `step`, `hop` | number and name of the place where it was counted: `text`, `quarantined`, `normalised`, `overlap`, `staged`; where there are any, `discarded` and `nulled` by the contract, and `left` in quarantine by a replay; what a merge by key took and left, `read back`, and the whole `table` afterwards |
-/// | `rows` | rows at that hop, in the line without a column |
+/// | `step`, `hop` | number and name of the place where it was counted: `received`, `text`, `quarantined`, `normalised`, `overlap`, `staged`; where there are any, `discarded` and `nulled` by the contract, and `left` in quarantine by a replay; what a merge by key took and left, `read back`, and the whole `table` afterwards |
+/// | `rows` | rows at that hop, in the line without a column; of `received`, the records of a text |
+/// | `file`, `bytes`, `crc32` | of `received`: each text with its size and, of a zip entry, the CRC-32 (hex) that was found to be right; the line without a file is the size of what was downloaded, packed as it came |
 /// | `column`, `currency`, `sum` | the exact sum of a money column in a currency at that hop |
 /// | `committed_at` | when the version was committed |
 #[must_use]
@@ -42,9 +46,12 @@ pub fn control_totals_spec() -> TableSpec {
         text("window_first", true),
         text("window_last", true),
         text("blob_sha256", true),
+        text("file", true),
+        text("crc32", true),
         number("version", false),
         number("step", false),
         number("rows", true),
+        number("bytes", true),
         Field::new("sum", DataType::Decimal128(38, MONEY_SCALE as i8), true),
         Field::new("committed_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
         text("_pc_run_id", false),
@@ -60,7 +67,7 @@ pub fn control_totals_spec() -> TableSpec {
         sort: vec![name("dataset"), name("version"), name("step"), name("column"), name("currency")],
         lookup: Vec::new(),
         vanishing: Vec::new(),
-        schema_version: 1,
+        schema_version: 2,
         rules: 1,
         money: Vec::new(),
     }
@@ -70,11 +77,23 @@ pub fn control_totals_spec() -> TableSpec {
 pub(super) fn write(manifest: &Manifest, out: &mut Stager<'_>) -> Result<u64> {
     let table = Hop { name: TABLE.to_owned(), totals: manifest.totals() };
     let mut lines = Lines::new();
+    let received = Line { hop: RECEIVED, ..Line::default() };
+    if let Some(bytes) = manifest.operation.blob_bytes {
+        lines.push(manifest, Line { bytes: Some(bytes), ..received })?;
+    }
+    for text in &manifest.operation.texts {
+        let crc32 = text.packed.as_ref().map(|packed| packed.crc32.as_str());
+        let (rows, bytes) = (Some(text.records), Some(text.bytes));
+        lines.push(manifest, Line { file: Some(&text.name), crc32, rows, bytes, ..received })?;
+    }
     for (step, hop) in manifest.operation.hops.iter().chain([&table]).enumerate() {
-        let step = step as i64 + 1;
-        lines.push(manifest, step, &hop.name, None, Some(hop.totals.rows as i64), None)?;
+        let at = Line { step: step as i64 + 1, hop: &hop.name, ..Line::default() };
+        lines.push(manifest, Line { rows: Some(hop.totals.rows), ..at })?;
         for ((column, currency), sum) in &hop.totals.sums {
-            lines.push(manifest, step, &hop.name, Some((column, currency)), None, Some(*sum))?;
+            lines.push(
+                manifest,
+                Line { of: Some((column.as_str(), currency.as_str())), sum: Some(*sum), ..at },
+            )?;
         }
     }
     let day = jiff::tz::TimeZone::UTC.to_datetime(manifest.committed_at).date();
@@ -82,10 +101,24 @@ pub(super) fn write(manifest: &Manifest, out: &mut Stager<'_>) -> Result<u64> {
     Ok(0)
 }
 
+/// What one line says besides what is said of the whole version.
+#[derive(Clone, Copy, Default)]
+struct Line<'a> {
+    step: i64,
+    hop: &'a str,
+    /// Column and currency of a sum.
+    of: Option<(&'a str, &'a str)>,
+    rows: Option<u64>,
+    sum: Option<i128>,
+    file: Option<&'a str>,
+    crc32: Option<&'a str>,
+    bytes: Option<u64>,
+}
+
 struct Lines {
     // In the order of the columns.
-    texts: [StringBuilder; 10],
-    numbers: [Int64Builder; 3],
+    texts: [StringBuilder; 12],
+    numbers: [Int64Builder; 4],
     sums: Decimal128Builder,
     times: TimestampMicrosecondBuilder,
     hashes: FixedSizeBinaryBuilder,
@@ -102,22 +135,15 @@ impl Lines {
         }
     }
 
-    fn push(
-        &mut self,
-        manifest: &Manifest,
-        step: i64,
-        hop: &str,
-        of: Option<(&String, &String)>,
-        rows: Option<i64>,
-        sum: Option<i128>,
-    ) -> Result<()> {
+    fn push(&mut self, manifest: &Manifest, line: Line<'_>) -> Result<()> {
         let operation = &manifest.operation;
-        let (column, currency) = of.map(|(column, currency)| (column.as_str(), currency.as_str())).unzip();
+        let Line { step, hop, of, rows, sum, file, crc32, bytes } = line;
+        let (column, currency) = of.unzip();
         let window = operation.window.map(|window| (window.first.to_string(), window.last.to_string()));
         let (first, last) = window.unzip();
         let run_id = manifest.run_id.to_string();
         let dataset = manifest.table.as_str();
-        let key = [column, currency].map(Option::unwrap_or_default).join("/");
+        let key = [file.or(column), currency].map(Option::unwrap_or_default).join("/");
         let key = format!("{dataset}/{}/{step}/{key}", manifest.version);
         let texts = [
             Some(dataset),
@@ -127,6 +153,8 @@ impl Lines {
             first.as_deref(),
             last.as_deref(),
             operation.blob.as_deref(),
+            file,
+            crc32,
             Some(run_id.as_str()),
             operation.request_id.as_ref().map(|id| id.0.as_str()),
             Some(key.as_str()),
@@ -137,9 +165,9 @@ impl Lines {
             hasher.update(&(text.map_or(u64::MAX, |text| text.len() as u64)).to_le_bytes());
             hasher.update(text.unwrap_or_default().as_bytes());
         }
-        for (builder, number) in
-            self.numbers.iter_mut().zip([Some(manifest.version as i64), Some(step), rows])
-        {
+        let [version, rows, bytes] =
+            [Some(manifest.version), rows, bytes].map(|number| number.map(|n| n as i64));
+        for (builder, number) in self.numbers.iter_mut().zip([version, Some(step), rows, bytes]) {
             builder.append_option(number);
             hasher.update(&number.unwrap_or(-1).to_le_bytes());
         }
@@ -152,7 +180,7 @@ impl Lines {
     fn finish(mut self) -> Result<RecordBatch> {
         let mut columns: Vec<ArrayRef> =
             self.texts.iter_mut().map(|text| Arc::new(text.finish()) as ArrayRef).collect();
-        let ours = columns.split_off(7);
+        let ours = columns.split_off(9);
         columns.extend(self.numbers.iter_mut().map(|numbers| Arc::new(numbers.finish()) as ArrayRef));
         let sums = self.sums.finish().with_precision_and_scale(38, MONEY_SCALE as i8).map_err(malformed)?;
         columns.push(Arc::new(sums));

@@ -102,14 +102,10 @@ async fn follow_from(
         staged: &staged,
         absent: &[],
         guards: None,
-        operation: Operation {
-            cause: Cause::Derived,
-            what: format!("{} up to version {}", chain.table, newest.version),
-            window: None,
-            request_id: None,
-            blob: None,
-            hops: Vec::new(),
-        },
+        operation: Operation::new(
+            Cause::Derived,
+            format!("{} up to version {}", chain.table, newest.version),
+        ),
         run_id,
         now,
     };

@@ -33,7 +33,8 @@ pub use normalised::Normalised;
 pub use probe::{Finding, PROBE_FORMAT, ProbeReport, magnitude};
 pub use raw::RawBatch;
 pub use receipt::{
-    Difference, Hop, Outcome, RECEIPT_FORMAT, Receipt, StorageOps, TableReceipt, WindowReceipt,
+    Difference, Hop, Outcome, Packed, RECEIPT_FORMAT, Receipt, SourceText, StorageOps, TableReceipt,
+    WindowReceipt,
 };
 pub use requests::{AtService, AtWork, Request, RequestEvent, RequestStep};
 pub use status::{

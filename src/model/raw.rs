@@ -1,16 +1,16 @@
 //! Text cells with their line numbers, before any typing.
 
-/// Rows of text cells of one file: bytes and offsets, no `String` per cell.
+/// Rows of text cells of one file: bytes and places, no `String` per cell.
 ///
-/// The cells of all rows stand one after another in one buffer, without quotes and delimiters.
+/// The cells stand in one buffer, in any order and with anything between them: of a file they stay where the file has them.
 /// A row may have more or fewer cells than the header: that is for `normalise` to refuse.
 #[derive(Debug, Clone, Default)]
 pub struct RawBatch {
     data: Vec<u8>,
-    // End of each cell in `data`; a cell begins where the one before it ends.
-    cell_ends: Vec<usize>,
-    // Index into `cell_ends` one past the last cell of each row.
-    row_ends: Vec<usize>,
+    // Where each cell begins and ends in `data`.
+    cells: Vec<[u32; 2]>,
+    // Index into `cells` one past the last cell of each row.
+    row_ends: Vec<u32>,
     lines: Vec<u64>,
     // Rows with text behind a closing quote, ascending.
     misquoted: Vec<usize>,
@@ -26,11 +26,19 @@ impl RawBatch {
     pub fn with_capacity(bytes: usize, cells: usize, rows: usize) -> Self {
         RawBatch {
             data: Vec::with_capacity(bytes),
-            cell_ends: Vec::with_capacity(cells),
+            cells: Vec::with_capacity(cells),
             row_ends: Vec::with_capacity(rows),
             lines: Vec::with_capacity(rows),
             misquoted: Vec::new(),
         }
+    }
+
+    /// Rows whose cells are places in `data`. `rows` has of each the line on which it begins and, in `cells`, one past its
+    /// last cell.
+    #[must_use]
+    pub fn of_places(data: Vec<u8>, cells: Vec<[u32; 2]>, rows: Vec<(u64, u32)>) -> Self {
+        let (lines, row_ends) = rows.into_iter().unzip();
+        RawBatch { data, cells, row_ends, lines, misquoted: Vec::new() }
     }
 
     /// Appends a row whose cells are `data` cut at `ends` (ends relative to `data`), which begins on
@@ -38,14 +46,26 @@ impl RawBatch {
     pub fn push_row(&mut self, line: u64, data: &[u8], ends: &[usize]) {
         let base = self.data.len();
         self.data.extend_from_slice(data);
-        self.cell_ends.extend(ends.iter().map(|end| base + end));
-        self.row_ends.push(self.cell_ends.len());
+        let mut start = base as u32;
+        for end in ends {
+            let end = (base + end) as u32;
+            self.cells.push([start, end]);
+            start = end;
+        }
+        self.row_ends.push(self.cells.len() as u32);
         self.lines.push(line);
     }
 
     /// Says of the last row that text stands behind a closing quote in it.
     pub fn mark_misquoted(&mut self) {
         self.misquoted.extend(self.rows().checked_sub(1));
+    }
+
+    /// The same of some rows, ascending.
+    #[must_use]
+    pub fn misquoted(mut self, rows: Vec<usize>) -> Self {
+        self.misquoted = rows;
+        self
     }
 
     /// Whether text stands behind a closing quote somewhere in the row.
@@ -64,7 +84,7 @@ impl RawBatch {
         self.row_ends.is_empty()
     }
 
-    /// Bytes of all cells.
+    /// Bytes of all cells, and of what stands between them.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.data.len()
@@ -79,7 +99,7 @@ impl RawBatch {
     /// How many cells the row has.
     #[must_use]
     pub fn width(&self, row: usize) -> usize {
-        self.row_ends[row] - self.row_start(row)
+        self.row_ends[row] as usize - self.row_start(row)
     }
 
     /// The bytes of one cell; `None` when the row is too short.
@@ -87,11 +107,11 @@ impl RawBatch {
     #[inline]
     pub fn cell(&self, row: usize, column: usize) -> Option<&[u8]> {
         let index = self.row_start(row) + column;
-        if index >= self.row_ends[row] {
+        if index >= self.row_ends[row] as usize {
             return None;
         }
-        let start = if index == 0 { 0 } else { self.cell_ends[index - 1] };
-        Some(&self.data[start..self.cell_ends[index]])
+        let [start, end] = self.cells[index];
+        Some(&self.data[start as usize..end as usize])
     }
 
     pub fn cells(&self, row: usize) -> impl Iterator<Item = &[u8]> {
@@ -127,24 +147,21 @@ impl RawBatch {
     pub fn drop_last_row(&mut self) {
         if self.row_ends.pop().is_some() {
             self.lines.pop();
-            let cells = self.row_ends.last().copied().unwrap_or(0);
-            self.cell_ends.truncate(cells);
-            self.data.truncate(self.cell_ends.last().copied().unwrap_or(0));
+            self.cells.truncate(self.row_ends.last().copied().unwrap_or(0) as usize);
         }
     }
 
     /// Damages one cell, for tests of the balance: changes its last digit.
     pub fn change_last_digit(&mut self, row: usize, column: usize) {
-        let index = self.row_start(row) + column;
-        let start = if index == 0 { 0 } else { self.cell_ends[index - 1] };
-        let cell = &mut self.data[start..self.cell_ends[index]];
+        let [start, end] = self.cells[self.row_start(row) + column];
+        let cell = &mut self.data[start as usize..end as usize];
         if let Some(digit) = cell.iter_mut().rev().find(|b| b.is_ascii_digit()) {
             *digit = if *digit == b'9' { b'0' } else { *digit + 1 };
         }
     }
 
     fn row_start(&self, row: usize) -> usize {
-        if row == 0 { 0 } else { self.row_ends[row - 1] }
+        if row == 0 { 0 } else { self.row_ends[row - 1] as usize }
     }
 }
 

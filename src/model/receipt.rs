@@ -63,12 +63,45 @@ pub struct Hop {
     pub totals: Totals,
 }
 
+/// One text of a downloaded file: the file itself, what gzip held, or an entry of a zip archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceText {
+    pub name: String,
+    /// As it was unpacked.
+    pub bytes: u64,
+    /// Records below the header.
+    pub records: u64,
+    /// Records above the header, which are no rows: a title.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub preamble: u64,
+    /// Of a zip entry.
+    #[serde(flatten)]
+    pub packed: Option<Packed>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What a zip archive states of an entry, and what was found to be true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// Its size in the archive.
+    pub packed_bytes: u64,
+    /// CRC-32 of the text, in hex.
+    pub crc32: String,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WindowReceipt {
     /// `None`: the whole reachable history (payments), or a hand-downloaded file.
     pub window: Option<Window>,
     pub request_id: Option<RequestId>,
     pub source_files: Vec<String>,
+    /// What was counted in each of them.
+    #[serde(default)]
+    pub texts: Vec<SourceText>,
     pub outcome: Outcome,
     /// SHA-256 of the blob, in hex.
     pub blob_sha256: Option<String>,
@@ -122,6 +155,7 @@ impl WindowReceipt {
             window,
             request_id: None,
             source_files: Vec::new(),
+            texts: Vec::new(),
             outcome: Outcome::Failed,
             blob_sha256: None,
             blob_bytes: 0,

@@ -255,14 +255,7 @@ async fn rollback_one(settings: &Settings, lake: &Lake, chain: &Chain, to: u64) 
         if current.partitions == target.partitions {
             return Ok(told);
         }
-        let operation = Operation {
-            cause: Cause::Rollback,
-            what: format!("to version {to}"),
-            window: None,
-            request_id: None,
-            blob: None,
-            hops: Vec::new(),
-        };
+        let operation = Operation::new(Cause::Rollback, format!("to version {to}"));
         let (run_id, committed_at) = (settings.run_id, (settings.clock)());
         let manifest = current.back_to(&target, Commit { operation, run_id, committed_at });
         match chain.commit(lake, &manifest).await? {

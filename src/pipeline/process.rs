@@ -12,8 +12,8 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Progress, Step, Unit};
 use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
 use crate::model::{
-    Account, Encoding, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, TableSpec,
-    Window,
+    Account, Encoding, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, SourceText,
+    TableSpec, Window,
 };
 use crate::normalise::{self, Normaliser, OnColumn, Origin, Survey};
 use crate::schema::{Dataset, HeaderMatch};
@@ -56,12 +56,14 @@ pub(super) struct Processed {
     pub unknown: BTreeSet<String>,
     /// The first refused row, for people.
     pub first_fault: Option<String>,
+    /// The first that has a cell of another type, and the first that lacks a value or is none.
+    pub first_of: [Option<String>; 2],
 }
 
 /// One text file of the input.
 #[derive(Default)]
 pub(super) struct TextReport {
-    pub name: String,
+    pub text: SourceText,
     pub schema_version: Option<u32>,
     pub warnings: Vec<String>,
     pub notes: Vec<String>,
@@ -108,6 +110,7 @@ pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
         decisions: seen.decisions,
         unknown: seen.unknown,
         first_fault: seen.first_fault,
+        first_of: seen.first_of,
     })
 }
 
@@ -121,6 +124,7 @@ struct Seen {
     decisions: BTreeMap<String, u64>,
     unknown: BTreeSet<String>,
     first_fault: Option<String>,
+    first_of: [Option<String>; 2],
 }
 
 fn process_text(
@@ -133,7 +137,7 @@ fn process_text(
     let name = file.name().to_owned();
     if file.header().is_empty() {
         // Nothing at all, or a byte order mark alone: zero rows are a result.
-        return Ok(TextReport { name, ..TextReport::default() });
+        return Ok(TextReport { text: file.counted(), ..TextReport::default() });
     }
     let matched = input
         .dataset
@@ -144,6 +148,13 @@ fn process_text(
     notes.iter().for_each(|note| input.observer.tell(Level::Info, input.scope, Step::Normalise, note));
     seen.unknown.extend(matched.unknown.iter().map(|(_, name)| name.clone()));
     let (version, mut warnings) = (matched.version, Vec::new());
+    let preamble = file.counted().preamble;
+    if preamble > 0 {
+        notes.push(format!(
+            "lines above the header are no rows: {preamble}; the header is on line {}",
+            file.header_line()
+        ));
+    }
     if file.encoding() != Encoding::Utf8 {
         notes.push(format!("the text was read as {}", file.encoding().as_str()));
     }
@@ -186,7 +197,7 @@ fn process_text(
             "the last line has no line end: whether its last cell is whole, the file cannot tell".to_owned(),
         );
     }
-    Ok(TextReport { name: file.name().to_owned(), schema_version: Some(version), warnings, notes, absent })
+    Ok(TextReport { text: file.counted(), schema_version: Some(version), warnings, notes, absent })
 }
 
 /// Sends every batch of raw rows; ends early when nobody takes them any more.
@@ -317,8 +328,10 @@ impl Seen {
         for row in rows {
             self.quarantine_bytes += row.kept().len() + ROW_OVERHEAD_BYTES;
             *self.faults.entry(row.fault.code).or_default() += 1;
+            let first = &mut self.first_of[usize::from(row.fault.code.is_of_row())];
+            first.get_or_insert_with(|| describe(text.name, row));
             if self.first_fault.is_none() {
-                self.first_fault = Some(describe(text.name, row));
+                self.first_fault.clone_from(first);
             }
         }
         if self.quarantine_bytes > MAX_QUARANTINE_BYTES {
@@ -343,20 +356,27 @@ pub(super) fn describe(file: &str, row: &QuarantinedRow) -> String {
 
 /// Microsoft adds columns every year: one that no version knows yet is kept, and no reason to wake anybody.
 fn notes_of(matched: &HeaderMatch, word: OnColumn) -> Vec<String> {
-    let unknown: Vec<&str> = matched.unknown.iter().map(|(_, name)| name.as_str()).collect();
+    let (known, unknown): (Vec<_>, Vec<_>) = matched
+        .unknown
+        .iter()
+        .partition(|(cell, _)| matched.duplicates.iter().any(|twice| twice.extra == *cell));
+    let [known, unknown] =
+        [known, unknown].map(|cells| cells.into_iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>());
     let fate = match word {
         OnColumn::Evolve => "are kept in _pc_extra",
         OnColumn::Discard => "are left out, as the contract says",
         OnColumn::Quarantine => "are refused with the rows that have a value there, as the contract says",
         OnColumn::Freeze => "are there, and the contract takes none",
     };
-    // A second cell for a column that is bound already is among them: nothing is dropped.
-    let unknown = (!unknown.is_empty())
-        .then(|| format!("columns that no schema version knows {fate}: {}", unknown.join(", ")));
+    let told = |what: &str, names: Vec<&str>| {
+        (!names.is_empty()).then(|| format!("columns that {what} {fate}: {}", names.join(", ")))
+    };
+    let unknown = told("no schema version knows", unknown);
+    let known = told("stand in the file twice (the other one is taken)", known);
     let rather = matched.rather.as_ref().map(|other| {
         format!("the header is rather one of dataset {} (version {})", other.dataset, other.version)
     });
-    unknown.into_iter().chain(rather).collect()
+    unknown.into_iter().chain(known).chain(rather).collect()
 }
 
 fn panicked(stage: &str) -> Error {

@@ -122,3 +122,38 @@ fn more_text_than_a_pipeline_allows_is_refused() {
     assert!(done.stderr.contains("the file holds more than 10000 bytes of text"), "{}", done.stderr);
     assert!(world.files("lake/transaction_history").is_empty());
 }
+
+/// Who audits a file finds each entry with what the archive states of it, in the receipt and in SQL.
+#[test]
+fn the_entries_of_an_archive_are_told() {
+    let world = World::new();
+    let second = GOOD.replace("E-1", "E-2") + &GOOD.replace("E-1", "E-3")[GOOD.find('\n').unwrap() + 1..];
+    let zip = zip_of(&[("a.csv", GOOD.as_bytes()), ("x/b.csv", second.as_bytes()), ("empty.csv", b"")]);
+    world.write("two.zip", &zip);
+    world.write("plain.csv", GOOD.replace("E-1", "E-4"));
+    let into = ["ingest", "--dataset", "transaction_history", "--lake", "lake", "--account", "contoso"];
+    world.ok(&[into.as_slice(), &["two.zip", "plain.csv"]].concat());
+    let crc = |text: &str| {
+        let mut crc = flate2::Crc::new();
+        crc.update(text.as_bytes());
+        format!("{:08x}", crc.sum())
+    };
+    let told = "SELECT file, bytes, crc32, rows FROM control_totals WHERE hop = 'received' ORDER BY version, file NULLS FIRST";
+    let expected = [
+        format!(",{},,", zip.len()),
+        format!("two.zip!a.csv,{},{},1", GOOD.len(), crc(GOOD)),
+        "two.zip!empty.csv,0,00000000,0".to_owned(),
+        format!("two.zip!x/b.csv,{},{},2", second.len(), crc(&second)),
+        format!(",{},,", GOOD.len()),
+        format!("plain.csv,{},,1", GOOD.len()),
+    ];
+    assert_eq!(world.sql("lake", told), expected);
+    let receipts = world.files("lake/_payoutlake/runs");
+    let receipt: serde_json::Value = serde_json::from_slice(&receipts[0].1).unwrap();
+    let texts = &receipt["tables"][0]["windows"][0]["texts"];
+    assert_eq!(texts[0]["name"], "two.zip!a.csv");
+    assert_eq!(texts[0]["crc32"], crc(GOOD));
+    let packed: Vec<u64> =
+        texts.as_array().unwrap().iter().map(|text| text["packed_bytes"].as_u64().unwrap()).collect();
+    assert!(packed[0] > 0 && packed[0] < GOOD.len() as u64 && packed[2] == 0, "{packed:?}");
+}

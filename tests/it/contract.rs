@@ -171,14 +171,7 @@ fn chain() -> Chain {
 }
 
 fn operation(what: &str) -> Operation {
-    Operation {
-        cause: Cause::File,
-        what: what.to_owned(),
-        window: None,
-        request_id: None,
-        blob: None,
-        hops: Vec::new(),
-    }
+    Operation::new(Cause::File, what.to_owned())
 }
 
 /// A commit without rows, by a run of its own.

@@ -83,14 +83,7 @@ async fn one_row_from_bytes_to_sql() {
         staged: &staged,
         absent: &[],
         guards: Some(&options.guards),
-        operation: Operation {
-            cause: Cause::File,
-            what: "export.csv".to_owned(),
-            window: Some(window),
-            request_id: None,
-            blob: None,
-            hops: Vec::new(),
-        },
+        operation: Operation { window: Some(window), ..Operation::new(Cause::File, "export.csv".to_owned()) },
         run_id,
         now: extracted_at,
     };

@@ -50,14 +50,7 @@ async fn a_run_asks_the_same_of_the_storage_after_a_thousand_commits() {
     for chain in &chains {
         let mut current = chain.newest(&lake).await.unwrap().unwrap();
         for _ in 0..1000 {
-            let operation = Operation {
-                cause: Cause::Rollback,
-                what: "nothing".to_owned(),
-                window: None,
-                request_id: None,
-                blob: None,
-                hops: Vec::new(),
-            };
+            let operation = Operation::new(Cause::Rollback, "nothing".to_owned());
             let commit = Commit { operation, run_id: RunId(Uuid::now_v7()), committed_at: Timestamp::now() };
             let next = current.back_to(&current, commit);
             assert!(matches!(chain.commit(&lake, &next).await.unwrap(), CommitOutcome::Committed));

@@ -394,3 +394,35 @@ fn batches_and_threads_change_nothing() {
     assert!(all[0].len() > 1000);
     assert!(all[0] == all[1] && all[0] == all[2], "batch size or threads changed a row");
 }
+
+/// A file that was sorted with its header, and one in which quotes are text: no row goes unseen.
+#[test]
+fn rows_above_the_header_and_rows_in_a_cell_are_refused() {
+    let world = World::new();
+    let ids: Vec<String> = (0..15).map(|n| format!("E-{n}")).collect();
+    let line = |row: &Row<'_>| row.join("\t") + "\n";
+    let rows: Vec<Row<'_>> = ids.iter().map(|id| row(&[(ID, id.as_str())])).collect();
+    let sorted: String = rows.iter().chain([&HEADER]).map(line).collect();
+    let mut open = rows.clone();
+    (open[3][NAME], open[11][NAME]) = ("\"Open", "Close\"");
+    let swallowed: String = std::iter::once(&HEADER).chain(&open).map(line).collect();
+    for (name, text, words) in [
+        ("sorted.tsv", sorted, "a record above the header has 11 cells, like a row"),
+        ("swallowed.tsv", swallowed, "a quoted cell takes 9 whole rows into one"),
+    ] {
+        world.write(name, text);
+        let done = ingest(&world, name, &[]);
+        assert_eq!(done.code, 65, "{name}\n{}", done.stderr);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+    }
+    assert_eq!(ingest(&world, "swallowed.tsv", &["--no-quotes"]).code, 0);
+    assert_eq!(world.sql("lake", "SELECT count(*) FROM transaction_history"), ["15"]);
+    // A title is told.
+    world.write("titled.csv", ["Earnings of Contoso\n\n".as_bytes(), &csv(&[GOOD])].concat());
+    let done = ingest(&world, "titled.csv", &[]);
+    assert!(
+        done.stderr.contains("lines above the header are no rows: 1; the header is on line 3"),
+        "{}",
+        done.stderr
+    );
+}

@@ -65,7 +65,7 @@ fn decode_one(text: &[u8]) -> Seen {
 fn decode_in_pieces(text: &[u8], options: &Options, read_bytes: usize) -> Result<Seen> {
     let mut total_bytes = 0;
     let growth = Growth { total_bytes: &mut total_bytes, file_bytes: 0, compressed_bytes: None };
-    let input = Input { reader: Box::new(Cursor::new(text)), growth, declared_bytes: None };
+    let input = Input { reader: Box::new(Cursor::new(text)), growth, declared: None };
     see(TextFile::open_in_pieces("export".to_owned(), input, options, read_bytes)?)
 }
 
@@ -168,6 +168,49 @@ fn rows_pass_as_they_are() {
     ];
     assert_eq!(seen.rows, expected);
     assert!(seen.census.unterminated);
+}
+
+#[test]
+fn what_stands_above_the_header_is_told_or_refused() {
+    let count = |text: &[u8]| {
+        let mut spool = tempfile::NamedTempFile::new().unwrap();
+        spool.write_all(text).unwrap();
+        let mut decoder = Decoder::open(spool.path(), "export", &Options::default()).unwrap();
+        let mut file = decoder.next_file().unwrap().unwrap();
+        while file.next_batch().unwrap().is_some() {}
+        (file.counted().preamble, file.counted().records)
+    };
+    assert_eq!(count(SMALL), (0, 2));
+    assert_eq!(count(b"Report\n\nby me\nid,amount,name\n1,2,x\n"), (2, 1));
+    assert_eq!(count(b"Report,,\nid,amount,name\n1,2,x\n"), (1, 1));
+    // A file that was sorted: its header stands where the sort has put it.
+    for text in [
+        "1,2,x\n3,4,y\nid,amount,name\n",
+        "Report\n1,2,x\nid,amount,name\n3,4,y\n",
+        "1,2,x,\nid,amount,name\n",
+    ] {
+        let error = refused(decode(text.as_bytes()), "a record above the header has");
+        assert!(fact(&error, "line").is_some() && fact(&error, "header on line").is_some(), "{error:?}");
+    }
+}
+
+#[test]
+fn a_quote_that_takes_whole_rows_is_refused() {
+    let header = "a,b,c,d,e,f,g,h\n";
+    let rows = "1,2,3,4,5,6,7,\"8\n1,2,3,4,5,6,7,8\n1,2,3,4,5,6,7,8\"\n";
+    let swallowed = format!("{header}{rows}");
+    let error = refused(decode(swallowed.as_bytes()), "takes 3 whole rows into one");
+    assert_eq!(fact(&error, "line"), Some("2"));
+    assert!(error.hint_text().unwrap().contains("--no-quotes"));
+    let options = Options { quotes: false, ..Options::default() };
+    assert_eq!(decode_with(swallowed.as_bytes(), &options).unwrap()[0].rows.len(), 3);
+    // Lines of a cell that are no rows, also where some have as many commas.
+    for cell in ["8\nto be continued\n\n", "8\n1,2,3,4,5,6,7,8\nand so on", "1,2,3,4,5,6,7,8\n9"] {
+        let text = format!("{header}1,2,3,4,5,6,7,\"{cell}\"\n");
+        assert_eq!(decode_one(text.as_bytes()).rows[0].1[7], cell.as_bytes());
+    }
+    let open = refused(decode(format!("{header}1,2,3,4,5,6,7,\"8\n").as_bytes()), "ends in the middle");
+    assert!(open.hint_text().unwrap().contains("--no-quotes"), "{open:?}");
 }
 
 #[test]
@@ -459,7 +502,7 @@ proptest! {
                 prop_assert_eq!(seen.rows.into_iter().map(|row| row.1).collect::<Vec<_>>(), rows);
             }
             Err(error) => prop_assert!(
-                ["ends in the middle", "not UTF-8", "not delimited text"].iter().any(|words| error.message().contains(words)),
+                ["ends in the middle", "not UTF-8", "not delimited text", "like a row"].iter().any(|words| error.message().contains(words)),
                 "{:?}", error
             ),
         }
@@ -497,7 +540,7 @@ fn text_behind_a_closing_quote_marks_its_record() {
     for read_bytes in 1..text.len() {
         let mut total_bytes = 0;
         let growth = Growth { total_bytes: &mut total_bytes, file_bytes: 0, compressed_bytes: None };
-        let input = Input { reader: Box::new(&text[..]), growth, declared_bytes: None };
+        let input = Input { reader: Box::new(&text[..]), growth, declared: None };
         let options = Options::default();
         let mut file = TextFile::open_in_pieces("t.csv".to_owned(), input, &options, read_bytes).unwrap();
         let mut marked = Vec::new();
