@@ -124,7 +124,7 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
             current.check_columns(&change.spec.schema)?;
             current.check_treatments(&change.spec.schema)?;
         }
-        let plan = plan(context, change, current.as_ref()).await?;
+        let mut plan = plan(context, change, current.as_ref()).await?;
         if !plan.found.differences.is_empty() {
             return Ok(Loaded::Held(plan.found.differences));
         }
@@ -141,8 +141,8 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
         let rewritten = manifest.rewritten_in == manifest.version;
         let read_back = put_objects(context, change, &plan.new_files).await?;
         if !manifest.operation.hops.is_empty() {
-            let read_back = Hop { name: "read back".to_owned(), totals: read_back };
-            manifest.operation.hops.extend(plan.hops.iter().cloned().chain([read_back]));
+            plan.hops.push(Hop { name: "read back".to_owned(), totals: read_back });
+            manifest.operation.hops.extend(plan.hops.iter().cloned());
         }
         match chain.commit(context.lake, &manifest).await? {
             CommitOutcome::Committed => {

@@ -30,8 +30,10 @@ pub use change::{Applied, Change, Context, Coverage, Loaded, load};
 pub use control::{CONTROL_TOTALS, control_totals_spec};
 pub use derived::{DERIVED, follow};
 pub use guards::{Guards, Limit};
-pub use quarantine::{QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_window};
-pub use refused::{Keyed, Refused, refused_rows, these_refused, twins};
+pub use quarantine::{
+    QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_blob, replaced_by_window,
+};
+pub use refused::{Keyed, Refused, Rivals, refused_rows, rivals, these_refused};
 pub use repeated::{Repeated, repeated_keys};
 pub use restate::{RESTATEMENTS, restatements_spec};
 pub use stage::{Author, Staged, StagedPart, Stager, is_overlap};
@@ -41,7 +43,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Mutation;
+use crate::model::{Mutation, TableSpec};
+
+/// The tables that we keep beside the datasets'.
+#[must_use]
+pub fn own_tables() -> [TableSpec; 3] {
+    [quarantine_spec(), restatements_spec(), control_totals_spec()]
+}
 
 /// How files are written, and when a change is held back.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -105,6 +105,12 @@ pub fn replaced_by_window(
     same_dataset.and(covered).and(not_newer)
 }
 
+/// The old quarantine rows of the same bytes.
+#[must_use]
+pub fn replaced_by_blob(dataset: &DatasetName, blob: &str) -> Expr {
+    col("dataset").eq(lit(dataset.as_str())).and(col("blob_sha256").eq(lit(blob)))
+}
+
 /// Refused rows in the shape of [`quarantine_spec`].
 ///
 /// The key of a row is made of dataset, record and fault, so that the same refused row of the same export is

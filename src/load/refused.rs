@@ -1,5 +1,6 @@
 //! Refused rows as the quarantine keeps them, read back: to be shown, and to be tried again.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -102,19 +103,28 @@ pub fn these_refused(
 /// Rows by key, each named by its file and line.
 pub type Keyed = BTreeMap<String, BTreeSet<(String, u64)>>;
 
-/// The keys among these under which the table holds another row of the same extraction. One export may have a key twice,
-/// and both rows count; but by key the one would take the place of the other.
+/// Keys under which the table holds other rows.
+#[derive(Debug, Default)]
+pub struct Rivals {
+    /// Of the same extraction. One export may have a key twice, and both rows count; but by key the one would take the
+    /// place of the other.
+    pub twins: BTreeSet<String>,
+    /// Of a newer one.
+    pub newer: BTreeSet<String>,
+}
+
+/// The keys among these under which the table holds another row that is as new, or newer.
 ///
 /// # Errors
 /// [`Kind::Destination`] when the lake cannot be read.
-pub async fn twins(
+pub async fn rivals(
     context: &Context<'_>,
     spec: &TableSpec,
     manifest: &Manifest,
     at: Option<Timestamp>,
     rows: &Keyed,
-) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
+) -> Result<Rivals> {
+    let mut found = Rivals::default();
     let files = files(manifest, |_| true);
     if rows.is_empty() || files.is_empty() {
         return Ok(found);
@@ -122,8 +132,8 @@ pub async fn twins(
     let keys = rows.keys().map(|key| lit(key.clone())).collect();
     let table = context.engine.session().read_table(Arc::new(table_of(spec, Place::Lake, files)));
     let there = table.and_then(|table: DataFrame| {
-        let names = ["_pc_row_key", "_pc_source_file", "_pc_source_line"].map(ident);
-        table.filter(extracted_at(at).and(one_of("_pc_row_key", keys)))?.select(names.to_vec())
+        let names = ["_pc_row_key", "_pc_source_file", "_pc_source_line", "_pc_extracted_at"].map(ident);
+        table.filter(one_of("_pc_row_key", keys))?.select(names.to_vec())
     });
     let mut batches = MergeParts::stream(there.map_err(reading)?).await?;
     while let Some(batch) = batches.try_next().await.map_err(reading)? {
@@ -131,9 +141,14 @@ pub async fn twins(
         for row in 0..batch.num_rows() {
             let key = columns.text("_pc_row_key", row)?.unwrap_or_default();
             let place = (columns.text("_pc_source_file", row)?.unwrap_or_default(), columns.line(row)?);
-            if rows.get(&key).is_some_and(|known| !known.contains(&place)) {
-                found.insert(key);
-            }
+            let there = columns.time("_pc_extracted_at", row)?;
+            let is_other = rows.get(&key).is_some_and(|known| !known.contains(&place));
+            // A time that nobody knows is older than any.
+            match there.cmp(&at) {
+                Ordering::Greater => found.newer.insert(key),
+                Ordering::Equal if is_other => found.twins.insert(key),
+                _ => false,
+            };
         }
     }
     Ok(found)

@@ -112,7 +112,12 @@ impl Normaliser {
     #[must_use]
     pub fn under(mut self, options: &Options, dataset: &Dataset) -> Normaliser {
         self.schema = options.table(dataset).schema;
-        self.treated = Treated::new(&options.personal, &dataset.newest().columns, &self.matched);
+        self.treated = Treated::new(
+            &options.personal,
+            &dataset.newest().columns,
+            &self.matched,
+            options.contract.columns,
+        );
         self.contract = options.contract;
         self.extra = self.extra.under(options.contract.columns);
         self

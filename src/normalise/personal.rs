@@ -7,6 +7,7 @@ use std::fmt;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
+use super::contract::OnColumn;
 use crate::model::RawBatch;
 use crate::schema::{Column, HeaderMatch, comparable_name};
 use crate::secret::Secret;
@@ -104,8 +105,17 @@ pub(super) struct Treated {
 
 impl Treated {
     /// `None` when all are kept.
-    pub fn new(personal: &Personal, columns: &[Column], matched: &HeaderMatch) -> Option<Treated> {
+    pub fn new(
+        personal: &Personal,
+        columns: &[Column],
+        matched: &HeaderMatch,
+        unknown: OnColumn,
+    ) -> Option<Treated> {
         let mut cells = BTreeMap::new();
+        if unknown == OnColumn::Discard {
+            // Nobody knows what they say: they are not kept with refused rows either.
+            cells.extend(matched.unknown.iter().map(|(cell, _)| (*cell, Treatment::Drop)));
+        }
         for (column, cell) in columns.iter().zip(&matched.cells) {
             let treatment = personal.columns.get(&column.name).copied().unwrap_or_default();
             if treatment == Treatment::Keep {

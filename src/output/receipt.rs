@@ -212,7 +212,8 @@ fn remarks(window: &WindowReceipt) -> String {
     }
     if window.rows_quarantined > 0 && window.error.is_none() {
         let faults: Vec<String> = window.faults.iter().map(|(code, n)| format!("{n} {code}")).collect();
-        let _ = writeln!(out, "  ! {label}: refused rows are in the table quarantine: {}", faults.join(", "));
+        let faults = if faults.is_empty() { window.rows_quarantined.to_string() } else { faults.join(", ") };
+        let _ = writeln!(out, "  ! {label}: refused rows are in the table quarantine: {faults}");
         if let Some(first) = &window.first_fault {
             let _ = writeln!(out, "    first: {first}");
         }

@@ -128,7 +128,8 @@ pub async fn decide(
     }
     let engine = Engine::new(&settings.engine, lake.store().clone())?;
     let tools = Tools { settings: &settings, lake: &lake, engine: &engine, observer: &observer };
-    look_after(&tools, &[held.export.dataset.as_str()]).await?;
+    let dataset = registry.dataset(held.export.dataset.as_str())?;
+    look_after(&tools, std::iter::once(dataset)).await?;
     let mut receipt = WindowReceipt::new(held.export.window);
     match accept(&tools, registry, &held, &mut receipt).await {
         Ok(written) => {

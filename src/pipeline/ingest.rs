@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::receipt::Outcomes;
 use super::settle::{Source, commit_source};
-use super::{Raw, Settings, Tools, finish, look_after};
+use super::{Raw, Settings, Tools, check_treatments, finish, look_after};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
@@ -64,7 +64,8 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
     let lake = settings.open_lake().await?;
     let engine = Engine::new(&settings.engine, lake.store().clone())?;
     let tools = Tools { settings, lake: &lake, engine: &engine, observer: &observer };
-    look_after(&tools, &[ingest.dataset.name.as_str()]).await?;
+    check_treatments(&tools, std::iter::once(&ingest.dataset)).await?;
+    look_after(&tools, std::iter::once(&ingest.dataset)).await?;
     let mut outcomes = Outcomes::new(settings, std::iter::once(ingest.dataset.name.as_str()));
     let window = ingest.covers.and_then(Covers::window);
     for file in &ingest.files {

@@ -63,6 +63,7 @@ use crate::lake::{
 };
 use crate::load::{self, Context, publish};
 use crate::model::Receipt;
+use crate::schema::Dataset;
 use crate::source::Client;
 
 use receipt::Outcomes;
@@ -121,7 +122,9 @@ pub async fn run(plan: Plan, observer: Observer) -> Result<Receipt> {
     let expiries = client.expiries().await;
     check_identity(&lake, account, &identity, &expiries, plan.accept_identity, now).await?;
     let tools = Tools { settings: &plan.settings, lake: &lake, engine: &engine, observer: &observer };
-    look_after(&tools, &plan.tables()).await?;
+    let datasets = || plan.datasets.iter().map(|plan| &plan.dataset);
+    check_treatments(&tools, datasets()).await?;
+    look_after(&tools, datasets()).await?;
     let present = Present::begin(&lake, plan.settings.run_id, plan.settings.clock).await?;
     let done = ask_for_all(plan, lake, engine, client, observer).await;
     present.end().await;
@@ -206,15 +209,33 @@ async fn left_over(shared: &Arc<Shared>, open: Vec<ExportState>) -> Result<Vec<E
 ///
 /// # Errors
 /// [`Kind::Destination`] when live objects are missing or the lake cannot be written.
-async fn look_after(tools: &Tools<'_>, tables: &[&str]) -> Result<()> {
+async fn look_after<'d>(tools: &Tools<'_>, datasets: impl Iterator<Item = &'d Dataset>) -> Result<()> {
     let Tools { settings, lake, observer, .. } = *tools;
-    publish::heal(lake, settings.publish, &settings.chains(tables)).await?;
+    let datasets: Vec<&Dataset> = datasets.collect();
+    let tables: Vec<&str> = datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+    publish::heal(lake, settings.publish, &settings.chains(&tables)).await?;
     let context = tools.context();
-    for table in tables {
+    for dataset in datasets {
+        let table = dataset.name.as_str();
         let Some(newest) = Chain::new(table, &settings.account).newest(lake).await? else { continue };
         if let Err(error) = load::follow(&context, &newest, settings.run_id, (settings.clock)()).await {
             let message = format!("restatements or control totals are behind: {error}");
             observer.tell(Level::Warn, table, Step::Commit, message);
+        }
+    }
+    Ok(())
+}
+
+/// Stands before the first file of a dataset comes into the lake: raw, held or as rows.
+///
+/// # Errors
+/// [`Kind::Config`] when its table keeps personal data in another way than this command would.
+async fn check_treatments<'d>(tools: &Tools<'_>, datasets: impl Iterator<Item = &'d Dataset>) -> Result<()> {
+    let Tools { settings, lake, .. } = *tools;
+    for dataset in datasets {
+        let table = settings.terms(&dataset.name).table(dataset);
+        if let Some(newest) = Chain::new(&table.name, &settings.account).newest(lake).await? {
+            newest.check_treatments(&table.schema)?;
         }
     }
     Ok(())

@@ -28,7 +28,8 @@ fn frozen(contract: Contract, source: &Source, processed: &Processed) -> Vec<Dif
         new: found.to_string(),
         limit: format!("contract: {entity} = \"freeze\""),
     };
-    let first = processed.first_fault.clone().unwrap_or_default();
+    let [of_type, of_row] = &processed.first_of;
+    let first = |first: &Option<String>| first.clone().unwrap_or_default();
     let faults = |of_row: bool| {
         let codes = processed.faults.iter().filter(|(code, _)| code.is_of_row() == of_row);
         codes.map(|(_, count)| *count).sum::<u64>()
@@ -45,13 +46,13 @@ fn frozen(contract: Contract, source: &Source, processed: &Processed) -> Vec<Dif
             "types",
             contract.types == OnType::Freeze,
             faults(false),
-            format!("rows with a cell that does not fit its type, first {first}"),
+            format!("rows with a cell that does not fit its type, first {}", first(of_type)),
         ),
         (
             "rows",
             contract.rows == OnRow::Freeze,
             faults(true),
-            format!("rows that lack a value or are none, first {first}"),
+            format!("rows that lack a value or are none, first {}", first(of_row)),
         ),
     ];
     let broken = found.into_iter().filter(|(_, freezes, count, _)| *freezes && *count > 0);

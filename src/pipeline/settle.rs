@@ -221,15 +221,17 @@ pub(super) async fn commit_source(
             return Err(held::hold(tools, &source, differences, receipt).await?);
         }
     };
-    if !applied.overtaken {
+    if source.whole && applied.overtaken {
         // What was refused in an export that came too late is known better by now.
-        commit_quarantine(&context, settings, &source, &processed).await?;
+        forget_refused(receipt);
+    } else {
+        commit_quarantine(&context, settings, &source, &processed, receipt.blob_sha256.as_deref()).await?;
     }
     follow(tools, &applied, receipt).await;
     held::overtake(tools, &source, source.held_as.as_deref()).await?;
     receipt.outcome = if applied.rewritten { Outcome::Published } else { Outcome::Unchanged };
     receipt.rows_written = applied.rows_written;
-    receipt.rows_too_late = applied.rows_too_late;
+    receipt.rows_too_late += applied.rows_too_late;
     receipt.hops.extend(applied.hops.iter().cloned());
     receipt.notes.extend(applied.news.iter().cloned());
     receipt.warnings.extend(strays(&source, &processed));
@@ -247,12 +249,16 @@ pub(super) fn headline(spec: &TableSpec) -> Vec<String> {
 /// For the history of the table.
 fn operation(source: &Source, receipt: &WindowReceipt) -> Operation {
     Operation {
-        cause: if source.request_id.is_some() { Cause::Export } else { Cause::File },
-        what: source.scope.clone(),
         window: source.window,
         request_id: source.request_id.clone(),
         blob: receipt.blob_sha256.clone(),
+        blob_bytes: receipt.blob_sha256.is_some().then_some(receipt.blob_bytes),
+        texts: receipt.texts.clone(),
         hops: receipt.hops.clone(),
+        ..Operation::new(
+            if source.request_id.is_some() { Cause::Export } else { Cause::File },
+            source.scope.clone(),
+        )
     }
 }
 
@@ -366,11 +372,24 @@ fn coverage(source: &Source) -> Coverage {
     }
 }
 
+/// The months of the refused rows are known from a newer export: they are in no table.
+fn forget_refused(receipt: &mut WindowReceipt) {
+    let refused = std::mem::take(&mut receipt.rows_quarantined);
+    if refused > 0 {
+        receipt.rows_too_late += refused;
+        (receipt.faults, receipt.first_fault) = (Vec::new(), None);
+        receipt.notes.push(format!(
+            "{refused} refused rows are not kept: a newer export is the truth of their months"
+        ));
+    }
+}
+
 async fn commit_quarantine(
     context: &Context<'_>,
     settings: &Settings,
     source: &Source,
     processed: &Processed,
+    blob: Option<&str>,
 ) -> Result<()> {
     let spec = load::quarantine_spec();
     let spool = context.lake.spool_dir()?;
@@ -398,9 +417,15 @@ async fn commit_quarantine(
             return Ok(());
         }
     }
-    let replaces = source
+    // The same bytes once more, under other schemas or another encoding: what is still refused of them is known now.
+    let same = blob.map(|blob| load::replaced_by_blob(&source.dataset.name, blob));
+    let covered = source
         .whole
         .then(|| load::replaced_by_window(&source.dataset.name, source.window, source.extracted_at));
+    let replaces = match (covered, same) {
+        (Some(covered), Some(same)) => Some(covered.or(same)),
+        (one, other) => one.or(other),
+    };
     let change = Change {
         spec: &spec,
         account: &settings.account,
@@ -410,12 +435,9 @@ async fn commit_quarantine(
         absent: &[],
         guards: None,
         operation: Operation {
-            cause: Cause::Derived,
-            what: format!("refused rows of {}", source.scope),
             window: source.window,
             request_id: source.request_id.clone(),
-            blob: None,
-            hops: Vec::new(),
+            ..Operation::new(Cause::Derived, format!("refused rows of {}", source.scope))
         },
         run_id: settings.run_id,
         now: (settings.clock)(),
@@ -427,7 +449,8 @@ async fn commit_quarantine(
 }
 
 fn describe(receipt: &mut WindowReceipt, processed: &Processed) {
-    receipt.source_files = processed.files.iter().map(|file| file.name.clone()).collect();
+    receipt.source_files = processed.files.iter().map(|file| file.text.name.clone()).collect();
+    receipt.texts = processed.files.iter().map(|file| file.text.clone()).collect();
     receipt.schema_version = processed.files.iter().filter_map(|file| file.schema_version).max();
     receipt.rows_read = processed.counts.read;
     receipt.rows_quarantined = processed.counts.quarantined;
@@ -441,7 +464,7 @@ fn describe(receipt: &mut WindowReceipt, processed: &Processed) {
     receipt.first_fault.clone_from(&processed.first_fault);
     for file in &processed.files {
         // One file alone is named by the receipt already.
-        let prefix = if processed.files.len() > 1 { format!("{}: ", file.name) } else { String::new() };
+        let prefix = if processed.files.len() > 1 { format!("{}: ", file.text.name) } else { String::new() };
         let named = |texts: &[String]| texts.iter().map(|text| format!("{prefix}{text}")).collect::<Vec<_>>();
         receipt.warnings.extend(named(&file.warnings));
         receipt.notes.extend(named(&file.notes));

@@ -26,6 +26,7 @@ use datafusion::prelude::SessionContext;
 use crate::engine::{Engine, ParquetFile, ParquetFiles, Place};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Chain, Lake, Manifest, Moment, Object, Partition, object_path, together};
+use crate::model::TableSpec;
 
 /// A read-only session over one lake, as it was when it was opened.
 pub struct Query {
@@ -53,11 +54,26 @@ impl Query {
             let snapshots = together(chains.iter().map(|chain| chain.at(lake, moment)).collect()).await?;
             let snapshots: Vec<Manifest> = snapshots.into_iter().flatten().collect();
             let Some(provider) = provider(&snapshots)? else { continue };
-            session
-                .register_table(table.as_str(), Arc::new(provider))
-                .map_err(|cause| Error::new(Kind::Bug, "a table could not be registered").caused_by(cause))?;
+            register(&session, table, provider)?;
         }
         Ok(Query { session, tables })
+    }
+
+    /// With those of these tables that no commit has made yet, without a row: where all is well nothing was ever refused, and
+    /// a query that watches over that finds no row, and not no table.
+    ///
+    /// # Errors
+    /// [`Kind::Bug`].
+    pub fn with_empty(mut self, tables: &[TableSpec]) -> Result<Query> {
+        for spec in tables {
+            if !self.tables.is_empty() && !self.tables.contains(&spec.name) {
+                let schema = Arc::clone(&spec.schema);
+                let none = ParquetFiles::new(Place::Lake, schema, &spec.partition_columns, Vec::new());
+                register(&self.session, &spec.name, none)?;
+                self.tables.push(spec.name.clone());
+            }
+        }
+        Ok(self)
     }
 
     #[must_use]
@@ -107,6 +123,11 @@ impl Answer {
             _ => Error::new(Kind::Usage, format!("the query failed: {}", cause.strip_backtrace())),
         }
     }
+}
+
+fn register(session: &SessionContext, table: &str, provider: ParquetFiles) -> Result<()> {
+    let done = session.register_table(table, Arc::new(provider));
+    done.map(drop).map_err(|cause| Error::new(Kind::Bug, "a table could not be registered").caused_by(cause))
 }
 
 /// One table over the manifests of its accounts; `None` without any.

@@ -126,7 +126,7 @@ fn a_frozen_window_is_held_until_a_person_takes_it() {
     for (entity, told) in [
         ("columns", "columns that no schema version knows: mood"),
         ("types", "3 in this export (contract: types = \"freeze\")"),
-        ("rows", "1 in this export (contract: rows = \"freeze\")"),
+        ("rows", "first file.csv line 6: missing-value in earningType"),
     ] {
         let (world, done) = loaded(&format!("[contract]\n{entity} = \"freeze\"\n{}", dataset("")));
         assert_eq!(done.code, 65, "{entity}: {}", done.stderr);

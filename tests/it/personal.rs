@@ -318,3 +318,35 @@ fn a_run_hashes_what_the_schema_marks() {
     assert!(hashed.files("lake/_payoutlake/raw").is_empty());
     assert!(hashed.files("lake/_payoutlake/tmp").is_empty(), "nothing is left on the way");
 }
+
+/// A command that knows nothing of what is treated in the table leaves nothing of its file in the lake.
+#[test]
+fn a_command_without_the_words_of_the_table_leaves_no_trace() {
+    let world = World::new();
+    words(&world, &treated(""));
+    world.write("file.csv", file());
+    assert_eq!(ingest(&world).code, 3);
+    let before = world.files("lake");
+    for (name, text) in [("good.csv", row("E-9", "9.00", "1.00")), ("bad.csv", row("E-9", "nine", "1.00"))] {
+        world.write(name, format!("{HEADER}\n{text}"));
+        let args =
+            ["ingest", "--dataset", "transaction_history", "--lake", "lake", "--account", "contoso", name];
+        let done = world.run(&args);
+        assert_eq!(done.code, 78, "{name}\n{}", done.stderr);
+        assert!(done.stderr.contains("this command would write it plain"), "{}", done.stderr);
+        assert!(world.files("lake") == before, "{name}: something is left in the lake");
+    }
+}
+
+/// Columns that the contract leaves out are not kept with refused rows either: nobody knows what they say.
+#[test]
+fn what_the_contract_leaves_out_is_not_in_the_quarantine() {
+    let world = World::new();
+    words(&world, &treated("[datasets.contract]\ncolumns = \"discard\"\n"));
+    world.write("file.csv", file());
+    assert_eq!(ingest(&world).code, 3);
+    assert_eq!(
+        world.sql("lake", "SELECT count(*) > 0, count(*) FILTER (WHERE raw LIKE '%sunny%') FROM quarantine"),
+        ["true,0"]
+    );
+}

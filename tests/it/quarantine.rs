@@ -215,7 +215,7 @@ fn a_row_whose_key_stands_in_its_own_export_stays_refused() {
     looser_schema(&world);
     let done = replay(&world);
     assert_eq!(done.code, 3, "{}", done.stderr);
-    assert!(done.stderr.contains("another row of the same export has their key"), "{}", done.stderr);
+    assert!(done.stderr.contains("another row of the same time under their key"), "{}", done.stderr);
     assert_eq!(lake(&world), (vec!["E-1".into()], vec!["E-1".into()], vec!["1.00".into()]));
 }
 
@@ -266,4 +266,88 @@ fn a_quarantine_that_kept_no_headers_is_read() {
     assert_eq!(done.code, 3, "{}", done.stderr);
     assert!(done.stderr.contains("did not keep their header yet"), "{}", done.stderr);
     assert_eq!(world.sql("lake", "SELECT count(*) FROM quarantine"), before);
+}
+
+/// A file without a word on what it covers, of which no good row is news, has refused rows all the same.
+#[test]
+fn a_late_file_keeps_its_refused_rows_and_a_late_export_says_that_it_does_not() {
+    let world = World::new();
+    let good = [line("E-1", "Rebate", "1.00", "2026-08"), line("E-4", "Rebate", "4.00", "2026-08")].concat();
+    world.write("whole.csv", format!("{HEADER}\n{good}"));
+    let august = ["--covers", "2026-08"];
+    assert_eq!(ingest(&world, "whole.csv", &covers(&august, "2026-10-01T00:00:00Z")).code, 0);
+    let late = [line("E-1", "Rebate", "1.00", "2026-08"), line("E-9", "Rebate", "x", "2026-06")].concat();
+    world.write("late.csv", format!("{HEADER}\n{late}"));
+    let done = ingest(&world, "late.csv", &["--extracted-at", "2026-09-15T00:00:00Z"]);
+    assert_eq!(done.code, 3, "{}", done.stderr);
+    assert_eq!(lake(&world).1, ["E-9"]);
+    // An older export of the same month, as a whole: the newer one knows better, and says so.
+    let late = [line("E-1", "Rebate", "1.00", "2026-08"), line("E-8", "Rebate", "x", "2026-08")].concat();
+    world.write("older.csv", format!("{HEADER}\n{late}"));
+    let done = ingest(&world, "older.csv", &covers(&august, "2026-09-16T00:00:00Z"));
+    assert!(!done.stderr.contains("in the table quarantine"), "{}", done.stderr);
+    assert!(done.stderr.contains("1 refused rows are not kept: a newer export"), "{}", done.stderr);
+    assert_eq!(lake(&world).1, ["E-9"]);
+}
+
+/// What was refused of some bytes is known anew when they are loaded again, read otherwise.
+#[test]
+fn the_same_bytes_read_otherwise_take_their_refused_rows_out() {
+    let world = World::new();
+    let text = format!("{HEADER},customerName\n{}", line("E-1", "Rebate", "1.00", "2026-08"));
+    let text = [text.trim_end().as_bytes(), b",M\xfcller\n"].concat();
+    world.write("latin.csv", &text);
+    assert_eq!(ingest(&world, "latin.csv", &[]).code, 3);
+    assert_eq!(lake(&world).1.len(), 1);
+    let shown = json(&world, &["quarantine", "show", "--lake", "lake", "latin.csv"]);
+    assert!(shown[0]["next"].as_str().unwrap().contains("encoding"), "{shown:?}");
+    assert_eq!(ingest(&world, "latin.csv", &["--encoding", "windows-1252"]).code, 0);
+    assert!(lake(&world).1.is_empty(), "{:?}", lake(&world));
+    assert_eq!(world.sql("lake", "SELECT customer_name FROM transaction_history"), ["Müller"]);
+}
+
+/// The bytes of a row that was refused for them are kept, and read by a replay as the pipeline says.
+#[test]
+fn a_replay_reads_the_kept_bytes_in_the_declared_encoding() {
+    let world = World::new();
+    let text = format!("{HEADER},customerName\n{}", line("E-1", "Rebate", "1.00", "2026-08"));
+    let text = [text.trim_end().as_bytes(), b",M\xfcller\n"].concat();
+    world.write("latin.csv", &text);
+    assert_eq!(ingest(&world, "latin.csv", &["--extracted-at", "2026-10-01T00:00:00Z"]).code, 3);
+    crate::contracts::words(&world, &crate::contracts::dataset("[decode]\nencoding = \"windows-1252\"\n"));
+    let done = world.run(&["quarantine", "replay", "--pipeline", "p.toml"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(lake(&world).1.is_empty());
+    assert_eq!(
+        world.sql("lake", "SELECT customer_name, sum(earning_amount) FROM transaction_history GROUP BY 1"),
+        ["Müller,1.00"]
+    );
+}
+
+/// A row that fits now, and of which the table has a newer one, is not said to be published.
+#[test]
+fn a_row_that_the_table_has_newer_stays_refused_and_says_why() {
+    let world = World::new();
+    world.write("old.csv", format!("{HEADER}\n{}", line("E-1", "", "1.00", "2026-08")));
+    world.write("new.csv", format!("{HEADER}\n{}", line("E-1", "Rebate", "2.00", "2026-08")));
+    assert_eq!(ingest(&world, "old.csv", &["--extracted-at", "2026-09-01T00:00:00Z"]).code, 3);
+    assert_eq!(ingest(&world, "new.csv", &["--extracted-at", "2026-10-01T00:00:00Z"]).code, 0);
+    looser_schema(&world);
+    let done = replay(&world);
+    assert_eq!(done.code, 3, "{}", done.stderr);
+    assert!(done.stderr.contains("0 of 1 refused rows fit now"), "{}", done.stderr);
+    assert!(done.stderr.contains("the table has a newer row under their key"), "{}", done.stderr);
+    assert!(!done.stderr.contains("at the same moment"), "{}", done.stderr);
+    assert!(done.stderr.contains("in the table quarantine: 1"), "{}", done.stderr);
+    assert_eq!(lake(&world).2, ["2.00"]);
+}
+
+/// Who watches over refused and restated rows gets a number, also where there never was one.
+#[test]
+fn a_healthy_lake_has_an_empty_quarantine() {
+    let world = World::new();
+    world.write("good.csv", format!("{HEADER}\n{}", line("E-1", "Rebate", "1.00", "2026-08")));
+    assert_eq!(ingest(&world, "good.csv", &[]).code, 0);
+    assert_eq!(world.sql("lake", "SELECT count(*) FROM quarantine"), ["0"]);
+    assert!(world.sql("lake", "SELECT * FROM quarantine").is_empty());
 }

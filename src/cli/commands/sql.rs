@@ -7,6 +7,7 @@ use crate::cli::Setting;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::lake::Moment;
+use crate::load;
 use crate::output::{Format, print_rows};
 use crate::query::{Answer, Query};
 use crate::schema::Registry;
@@ -43,7 +44,7 @@ impl Sql {
             Some(text) => Moment::parse(&lake, text).await?,
             None => Moment::Now,
         };
-        let query = Query::open(&lake, &engine, &moment).await?;
+        let query = Query::open(&lake, &engine, &moment).await?.with_empty(&load::own_tables())?;
         query.add_views(&Registry::load(self.schemas.as_deref())?).await?;
         let answer = query.run(&sql).await?;
         let format = if setting.style.json { Format::Ndjson } else { self.format };

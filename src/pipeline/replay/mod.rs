@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{Cause, Chain, Lake, Manifest, Operation};
-use crate::load::{self, Author, Change, Coverage, Loaded, Refused, Staged, Stager};
+use crate::load::{self, Author, Change, Coverage, Loaded, Refused, Rivals, Staged, Stager};
 use crate::model::{Account, Outcome, Receipt, TableSpec, WindowReceipt};
 use crate::schema::Dataset;
 
@@ -79,8 +79,7 @@ pub async fn replay(replay: Replay, observer: Observer) -> Result<Receipt> {
     let lake = settings.open_lake().await?;
     let engine = Engine::new(&settings.engine, lake.store().clone())?;
     let tools = Tools { settings, lake: &lake, engine: &engine, observer: &observer };
-    let tables: Vec<&str> = replay.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
-    look_after(&tools, &tables).await?;
+    look_after(&tools, replay.datasets.iter()).await?;
     let mut outcomes = Outcomes::new(settings, std::iter::empty());
     for dataset in &replay.datasets {
         let name = dataset.name.as_str();
@@ -132,6 +131,7 @@ async fn again(
     receipt.rows_overlap = staged.overlap.rows;
     receipt.rows_quarantined = tried.counts.quarantined + tried.counts.left.rows;
     receipt.first_fault.clone_from(&tried.first_fault);
+    receipt.faults = tried.faults.iter().map(|(code, count)| (code.to_string(), *count)).collect();
     receipt.notes = notes(&tried, &staged, before, twins);
     observer.tell(Level::Info, &export.name(dataset), Step::Commit, receipt.notes.join("; "));
     let written = |applied| Written { applied, staged: staged.totals(), headline: headline(&spec) };
@@ -141,12 +141,11 @@ async fn again(
     }
     let absent: Vec<String> = tried.absent.into_iter().collect();
     let operation = Operation {
-        cause: Cause::Replay,
-        what: format!("refused rows of {}", export.name(dataset)),
         window: export.window,
         request_id: export.request_id.clone(),
         blob: export.blob.clone(),
         hops: receipt.hops.clone(),
+        ..Operation::new(Cause::Replay, format!("refused rows of {}", export.name(dataset)))
     };
     let pending = dataset.pending.clone();
     let change = Change {
@@ -207,12 +206,15 @@ async fn choose(
             keyed.entry(text.key(row)).or_default().insert((text.file.clone(), text.line(row)));
         }
     }
-    let twins = load::twins(&tools.context(), spec, table, export.extracted_at, &keyed).await?;
+    let Rivals { twins, newer } =
+        load::rivals(&tools.context(), spec, table, export.extracted_at, &keyed).await?;
     for (text, live) in tried.texts.iter().zip(&live) {
         let has_twin: Vec<bool> =
             live.iter().enumerate().map(|(row, live)| *live && twins.contains(&text.key(row))).collect();
         with_twin += has_twin.iter().filter(|has| **has).count() as u64;
-        let chosen: Vec<bool> = live.iter().zip(&has_twin).map(|(live, twin)| *live && !twin).collect();
+        let chosen = live.iter().zip(&has_twin).enumerate();
+        let chosen: Vec<bool> =
+            chosen.map(|(row, (live, twin))| *live && !twin && !newer.contains(&text.key(row))).collect();
         for row in (0..chosen.len()).filter(|row| chosen[*row]) {
             gone.extend(text.ids.get(&text.line(row)).into_iter().flatten().cloned());
         }
@@ -243,12 +245,9 @@ async fn take_out(
         absent: &[],
         guards: None,
         operation: Operation {
-            cause: Cause::Replay,
-            what: format!("published rows of {}", export.name(dataset)),
             window: export.window,
             request_id: export.request_id.clone(),
-            blob: None,
-            hops: Vec::new(),
+            ..Operation::new(Cause::Replay, format!("published rows of {}", export.name(dataset)))
         },
         run_id: settings.run_id,
         now: (settings.clock)(),
@@ -268,11 +267,11 @@ fn notes(tried: &Tried, staged: &Staged, before: u64, twins: u64) -> Vec<String>
     add(tried.counts.quarantined - tried.headless, "still do not fit");
     add(
         overtaken,
-        "fit, and stay refused: a newer export is the truth of their month, or the lake was taken back",
+        "fit, and stay refused: a newer export is the truth of their month, the table has a newer row under their key, or the lake was taken back",
     );
     add(
         twins,
-        "fit, and stay refused: another row of the same export has their key, load the export again to have both",
+        "fit, and stay refused: the table has another row of the same time under their key; load their file again, whole, to have both",
     );
     add(
         tried.headless,

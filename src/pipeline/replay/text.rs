@@ -34,6 +34,8 @@ pub(super) struct Tried {
     pub texts: Vec<Text>,
     pub absent: BTreeSet<String>,
     pub first_fault: Option<String>,
+    /// Of the rows that still do not fit.
+    pub faults: BTreeMap<FaultCode, u64>,
     /// Rows that cannot be tried: nobody knows their header.
     pub headless: u64,
 }
@@ -71,10 +73,11 @@ pub(super) fn type_again(
             let row = rows.first()?;
             // Quotes are made right when a record is kept; where its cells end is doubtful all the same.
             let misquoted = rows.iter().any(|row| row.fault == FaultCode::BadQuoting.as_str());
-            Some((*line, row.record.as_slice(), misquoted))
+            Some((*line, decode::record_as(&row.record, settings.decode.encoding), misquoted))
         });
-        let batch = decode::batch_of_records(records.clone());
-        records.for_each(|(_, record, _)| tried.counts.add_record(record, &money));
+        let records: Vec<_> = records.collect();
+        let batch = decode::batch_of_records(records.iter().map(|(line, text, odd)| (*line, &**text, *odd)));
+        records.iter().for_each(|(_, record, _)| tried.counts.add_record(record, &money));
         let mut again = terms.clone();
         // A hash is not hashed again.
         again.personal = again.personal.without(&treated.split(',').collect());
@@ -89,6 +92,9 @@ pub(super) fn type_again(
         settings.decode.date_order.into_iter().for_each(|order| normaliser.declare(order));
         let typed = normaliser.normalise(&batch);
         tried.counts.add_typed(batch.rows() as u64, &typed, &money);
+        for row in &typed.quarantined {
+            *tried.faults.entry(row.fault.code).or_default() += 1;
+        }
         if let (None, Some(row)) = (&tried.first_fault, typed.quarantined.first()) {
             tried.first_fault = Some(describe(&file, row));
         }

@@ -117,6 +117,12 @@ fn cells(row: &Refused) -> Vec<Cell> {
 
 fn next(row: &Refused) -> &'static str {
     match (&row.header, &row.column) {
+        (Some(_), _) if row.fault == "not-utf8" => {
+            "say how its text is encoded (encoding = \"windows-1252\" in [decode]); then `payoutlake quarantine replay --pipeline FILE`"
+        }
+        (Some(_), _) if row.fault == "ambiguous-date" => {
+            "say which number is the month (date_order in [decode]); then `payoutlake quarantine replay --pipeline FILE`"
+        }
         (None, _) => {
             "load the file again, or let the next export of its window replace it: its header was not kept"
         }
