@@ -45,7 +45,7 @@ pub use maintain::{Maintained, Retention, maintain};
 pub use manifest::{Cause, Commit, Manifest, Object, Operation, Partition, StoredSchema, check_objects};
 pub use moment::Moment;
 pub use presence::{Presence, Present, RENEWED_EVERY};
-pub use store::{Created, ExportSpool, Lake, together};
+pub use store::{Created, ExportSpool, FileCopy, Lake, together};
 pub use tags::{Tag, Tagged};
 pub use trial::Tried;
 

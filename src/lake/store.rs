@@ -19,6 +19,19 @@ use super::meter::{Meter, Metered};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ExportId, StorageOps};
 
+/// A copy of a file, which goes with its folder.
+pub struct FileCopy {
+    file: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl FileCopy {
+    #[must_use]
+    pub fn file(&self) -> &FsPath {
+        &self.file
+    }
+}
+
 /// A lake on some storage.
 #[derive(Clone)]
 pub struct Lake {
@@ -349,10 +362,18 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn copy_file(&self, file: &FsPath, path: &Path) -> Result<()> {
-        let spool = self.spool_dir()?;
-        let copy = spool.path().join("copy");
-        tokio::fs::copy(file, &copy).await.map_err(|cause| not_writable(&self.shown, cause))?;
-        self.put_file(&copy, path).await
+        self.put_file(self.copy_of(file).await?.file(), path).await
+    }
+
+    /// A copy of a file that is not ours, where [`Lake::put_file`] takes it from without another one.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn copy_of(&self, file: &FsPath) -> Result<FileCopy> {
+        let folder = self.spool_dir()?;
+        let copy = FileCopy { file: folder.path().join("copy"), _folder: folder };
+        tokio::fs::copy(file, &copy.file).await.map_err(|cause| not_writable(&self.shown, cause))?;
+        Ok(copy)
     }
 
     async fn upload(&self, file: &FsPath, path: &Path) -> Result<()> {

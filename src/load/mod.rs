@@ -22,6 +22,7 @@ mod quarantine;
 mod refused;
 mod repeated;
 mod restate;
+mod spread;
 mod stage;
 mod tally;
 mod verify;
@@ -72,7 +73,7 @@ impl Default for Options {
         Options {
             row_group_mib: 32,
             buffer_mib: 64,
-            zstd_level: 3,
+            zstd_level: 1,
             guards: Guards::default(),
             mutation: None,
         }

@@ -1,91 +1,139 @@
 //! One local Parquet file of one partition, written row group by row group, each sorted.
+//!
+//! The columns of a row group are gathered and encoded one by one, on all cores: a column is in memory only while it is
+//! encoded.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
-use arrow::array::RecordBatch;
-use arrow::compute::{SortColumn, concat, interleave_record_batch, lexsort_to_indices};
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::{SortColumn, interleave, interleave_record_batch, lexsort_to_indices};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
-use super::{Author, Digest, Options, StagedPart, tally};
+use super::spread::{Spread, spread};
+use super::{Author, Digest, Options, StagedPart};
 use crate::error::{Error, Kind, Result};
 use crate::model::{PartitionKey, TableSpec, Totals};
 
-/// Rows of one partition on their way to a file.
+/// Fewer rows are not worth a thread.
+const ROWS_FOR_THREADS: usize = 2048;
+
+/// One file that is being written.
 pub(super) struct PartWriter {
     key: PartitionKey,
     path: PathBuf,
     author: Author,
-    buffer: Vec<RecordBatch>,
-    buffer_bytes: usize,
-    // Made at the first flush: bloom filters are sized by the rows.
-    writer: Option<ArrowWriter<HashingFile>>,
-    totals: Totals,
-    digest: Digest,
+    // Made at the first row group: what stands in that decides how columns are encoded.
+    open: Option<OpenFile>,
+    /// Of the rows that were given for this partition.
+    pub(super) totals: Totals,
+    pub(super) digest: Digest,
+}
+
+struct OpenFile {
+    file: SerializedFileWriter<HashingFile>,
+    columns: ArrowRowGroupWriterFactory,
+    groups: usize,
+}
+
+/// Rows of a partition: where each of them stands in some batches.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub batches: &'a [RecordBatch],
+    /// Batch and row.
+    pub places: &'a [(usize, usize)],
+}
+
+impl Rows<'_> {
+    /// One column of the rows.
+    fn column(&self, index: usize) -> Result<ArrayRef, ArrowError> {
+        let arrays: Vec<&dyn Array> = self.batches.iter().map(|batch| batch.column(index).as_ref()).collect();
+        match arrays.first() {
+            // Columns that the file lacks are many, and cost nothing.
+            Some(first) if arrays.iter().all(|array| array.null_count() == array.len()) => {
+                Ok(new_null_array(first.data_type(), self.places.len()))
+            }
+            _ => interleave(&arrays, self.places),
+        }
+    }
+
+    /// The places in the order of the sort columns.
+    fn sorted(&self, by: &[String]) -> Result<Vec<(usize, usize)>, ArrowError> {
+        let Some(first) = self.batches.first() else { return Ok(Vec::new()) };
+        let columns = by.iter().filter_map(|name| first.schema().index_of(name).ok());
+        let columns = columns.map(|index| Ok(SortColumn { values: self.column(index)?, options: None }));
+        let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+        if columns.is_empty() {
+            return Ok(self.places.to_vec());
+        }
+        let order = lexsort_to_indices(&columns, None)?;
+        Ok(order.values().iter().map(|&index| self.places[index as usize]).collect())
+    }
 }
 
 impl PartWriter {
     pub(super) fn new(key: PartitionKey, path: PathBuf, author: Author) -> Self {
-        PartWriter {
-            key,
-            path,
-            author,
-            buffer: Vec::new(),
-            buffer_bytes: 0,
-            writer: None,
-            totals: Totals::default(),
-            digest: Digest::default(),
+        let (totals, digest) = (Totals::default(), Digest::default());
+        PartWriter { key, path, author, open: None, totals, digest }
+    }
+
+    /// Sorts the rows and writes them as one row group.
+    pub(super) fn write(&mut self, spec: &TableSpec, options: &Options, rows: Rows<'_>) -> Result<()> {
+        let not_sorted = |cause| {
+            Error::new(Kind::Bug, "rows could not be sorted").with("table", &spec.name).caused_by(cause)
+        };
+        let places = rows.sorted(&spec.sort).map_err(not_sorted)?;
+        let mut sorted = Rows { batches: rows.batches, places: &places };
+        let damaged;
+        let damaged_places: Vec<(usize, usize)>;
+        if let (Some(mutation), Some(money)) = (&options.mutation, spec.money.first()) {
+            let batches: Vec<&RecordBatch> = rows.batches.iter().collect();
+            let mut batch = interleave_record_batch(&batches, &places).map_err(not_sorted)?;
+            mutation.on_rows("write", &mut batch, &money.name);
+            damaged_places = (0..batch.num_rows()).map(|row| (0, row)).collect();
+            damaged = [batch];
+            sorted = Rows { batches: &damaged, places: &damaged_places };
         }
-    }
-
-    pub(super) fn buffered(&self) -> usize {
-        self.buffer_bytes
-    }
-
-    pub(super) fn push(&mut self, spec: &TableSpec, batch: RecordBatch) -> Result<()> {
-        tally(&batch, &spec.money, &mut self.totals, &mut self.digest)?;
-        self.buffer_bytes += batch.get_array_memory_size();
-        self.buffer.push(batch);
+        let failed = |cause| not_written(cause, &self.path);
+        if self.open.is_none() {
+            self.open = Some(self.open(spec, options, sorted)?);
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let writers = open.columns.create_column_writers(open.groups).map_err(failed)?;
+        let chunks = encode(spec, sorted, writers).map_err(failed)?;
+        let mut group = open.file.next_row_group().map_err(failed)?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut group).map_err(failed)?;
+        }
+        group.close().map_err(failed)?;
+        open.groups += 1;
         Ok(())
     }
 
-    /// Sorts what is buffered and writes it as one row group.
-    pub(super) fn flush(&mut self, spec: &TableSpec, options: &Options) -> Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let batches = std::mem::take(&mut self.buffer);
-        self.buffer_bytes = 0;
-        let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-        if self.writer.is_none() {
-            self.writer = Some(self.open(spec, options, rows)?);
-        }
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        let mut sorted = sort(&batches, &spec.sort).map_err(|cause| {
-            Error::new(Kind::Bug, "rows could not be sorted").with("table", &spec.name).caused_by(cause)
-        })?;
-        drop(batches);
-        if let (Some(mutation), Some(money)) = (&options.mutation, spec.money.first()) {
-            mutation.on_rows("write", &mut sorted, &money.name);
-        }
-        let written = writer.write(&sorted).and_then(|()| writer.flush());
-        written.map_err(|cause| not_written(cause, &self.path))
-    }
-
-    fn open(&self, spec: &TableSpec, options: &Options, rows: usize) -> Result<ArrowWriter<HashingFile>> {
+    fn open(&self, spec: &TableSpec, options: &Options, first: Rows<'_>) -> Result<OpenFile> {
         let file = File::create(&self.path).map_err(|cause| not_written(cause, &self.path))?;
         let file = HashingFile { file, hasher: blake3::Hasher::new(), bytes: 0 };
-        ArrowWriter::try_new(file, spec.schema.clone(), Some(self.properties(spec, options, rows)?))
-            .map_err(|cause| not_written(cause, &self.path))
+        let properties = self.properties(spec, options, first)?;
+        let writer = ArrowWriter::try_new(file, spec.schema.clone(), Some(properties));
+        let (file, columns) = writer
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(|cause| not_written(cause, &self.path))?;
+        Ok(OpenFile { file, columns, groups: 0 })
     }
 
-    fn properties(&self, spec: &TableSpec, options: &Options, rows: usize) -> Result<WriterProperties> {
+    fn properties(&self, spec: &TableSpec, options: &Options, first: Rows<'_>) -> Result<WriterProperties> {
         let level = ZstdLevel::try_new(options.zstd_level).map_err(|cause| {
             Error::new(Kind::Config, "the zstd level is out of range")
                 .with("load.zstd_level", options.zstd_level)
@@ -104,7 +152,17 @@ impl PartWriter {
             let column = ColumnPath::from(name.as_str());
             properties = properties
                 .set_column_bloom_filter_enabled(column.clone(), true)
-                .set_column_bloom_filter_max_ndv(column, rows.max(1) as u64);
+                .set_column_bloom_filter_max_ndv(column, first.places.len().max(1) as u64);
+        }
+        for (index, field) in spec.schema.fields().iter().enumerate() {
+            let column = ColumnPath::from(field.name().as_str());
+            properties = match spread(first, index) {
+                // A page of one value, or of none, is a few bytes.
+                Spread::Constant => properties.set_column_compression(column, Compression::UNCOMPRESSED),
+                Spread::Some => properties,
+                // A dictionary of values that each stand once is the column a second time.
+                Spread::Distinct => properties.set_column_dictionary_enabled(column, false),
+            };
         }
         Ok(properties.build())
     }
@@ -123,10 +181,9 @@ impl PartWriter {
     }
 
     /// Closes the file; `None` when no row came.
-    pub(super) fn finish(mut self, spec: &TableSpec, options: &Options) -> Result<Option<StagedPart>> {
-        self.flush(spec, options)?;
-        let Some(writer) = self.writer else { return Ok(None) };
-        let file = writer.into_inner().map_err(|cause| not_written(cause, &self.path))?;
+    pub(super) fn finish(self) -> Result<Option<StagedPart>> {
+        let Some(open) = self.open else { return Ok(None) };
+        let file = open.file.into_inner().map_err(|cause| not_written(cause, &self.path))?;
         file.file.sync_all().map_err(|cause| not_written(cause, &self.path))?;
         Ok(Some(StagedPart {
             key: self.key,
@@ -139,31 +196,45 @@ impl PartWriter {
     }
 }
 
+/// Encodes the columns of one row group, on as many threads as there are cores.
+fn encode(
+    spec: &TableSpec,
+    rows: Rows<'_>,
+    writers: Vec<ArrowColumnWriter>,
+) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    let next = Mutex::new(writers.into_iter().enumerate());
+    let take = || next.lock().map_or_else(|broken| broken.into_inner().next(), |mut next| next.next());
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((index, mut writer)) = take() {
+            let column = rows.column(index)?;
+            for leaf in compute_leaves(spec.schema.field(index), &column)? {
+                writer.write(&leaf)?;
+            }
+            done.push((index, writer.close()?));
+        }
+        Ok::<_, ParquetError>(done)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let others = if rows.places.len() < ROWS_FOR_THREADS { 0 } else { cores - 1 };
+    let mut chunks = std::thread::scope(|threads| {
+        let others: Vec<_> = (0..others).map(|_| threads.spawn(work)).collect();
+        let mut chunks = work()?;
+        for other in others {
+            let done = other.join().map_err(|_| ParquetError::General("an encoder stopped".to_owned()))?;
+            chunks.extend(done?);
+        }
+        Ok::<_, ParquetError>(chunks)
+    })?;
+    chunks.sort_by_key(|(index, _)| *index);
+    Ok(chunks.into_iter().map(|(_, chunk)| chunk).collect())
+}
+
 /// The order inside each row group, as the file tells it to readers.
 fn sorting_columns(spec: &TableSpec) -> Vec<SortingColumn> {
     let index = |name: &String| spec.schema.index_of(name).ok().and_then(|index| i32::try_from(index).ok());
     let indexes = spec.sort.iter().filter_map(index);
     indexes.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true }).collect()
-}
-
-/// All rows of the batches as one batch, ordered by the sort columns.
-fn sort(batches: &[RecordBatch], by: &[String]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let columns = by.iter().filter(|name| batches.iter().all(|batch| batch.column_by_name(name).is_some()));
-    let columns = columns.map(|name| {
-        let parts = batches.iter().filter_map(|batch| batch.column_by_name(name).map(AsRef::as_ref));
-        Ok(SortColumn { values: concat(&parts.collect::<Vec<_>>())?, options: None })
-    });
-    let columns = columns.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?;
-    let places: Vec<(usize, usize)> = (batches.iter().enumerate())
-        .flat_map(|(batch, rows)| (0..rows.num_rows()).map(move |row| (batch, row)))
-        .collect();
-    let ordered = if columns.is_empty() {
-        places
-    } else {
-        let order = lexsort_to_indices(&columns, None)?;
-        order.values().iter().map(|&index| places[index as usize]).collect()
-    };
-    interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &ordered)
 }
 
 fn not_written(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, path: &std::path::Path) -> Error {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 
-use super::part::PartWriter;
-use super::{Digest, Options, tally};
+use super::part::{PartWriter, Rows};
+use super::tally::tally_rows;
+use super::{Digest, Options};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Month, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
 
@@ -19,8 +20,20 @@ pub struct Stager<'a> {
     account: Account,
     author: Author,
     dir: PathBuf,
-    parts: BTreeMap<PartitionKey, PartWriter>,
+    parts: BTreeMap<PartitionKey, Part>,
+    /// Batches of which rows wait for their row group.
+    batches: Vec<RecordBatch>,
+    /// Arrow memory and rows of the batches.
+    waiting_bytes: usize,
+    waiting_rows: usize,
     overlap: Totals,
+}
+
+/// One partition: its file, and its rows that are not in it yet.
+struct Part {
+    writer: PartWriter,
+    /// Batch and row.
+    waiting: Vec<(usize, usize)>,
 }
 
 /// Who writes a file: it stands in the file's footer.
@@ -77,6 +90,9 @@ impl<'a> Stager<'a> {
             author: author.clone(),
             dir: dir.to_owned(),
             parts: BTreeMap::new(),
+            batches: Vec::new(),
+            waiting_bytes: 0,
+            waiting_rows: 0,
             overlap: Totals::default(),
         }
     }
@@ -107,16 +123,12 @@ impl<'a> Stager<'a> {
                 _ => rows_of.entry(*month).or_default().push(row as u32),
             }
         }
-        if !overlap.is_empty() {
-            let rows = take(batch, overlap)?;
-            tally(&rows, &self.spec.money, &mut self.overlap, &mut Digest::default())?;
-        }
-        for (month, rows) in rows_of {
-            let key = PartitionKey::of_month(&self.account, month);
-            let rows = if rows.len() == batch.num_rows() { batch.clone() } else { take(batch, rows)? };
-            self.push(key, rows)?;
-        }
-        Ok(())
+        tally_rows(batch, &self.spec.money, &overlap, &mut self.overlap, &mut Digest::default())?;
+        let rows_of = rows_of
+            .into_iter()
+            .map(|(month, rows)| (PartitionKey::of_month(&self.account, month), rows))
+            .collect();
+        self.take(batch, rows_of)
     }
 
     /// Adds rows whose partitions are known, one key for each row.
@@ -124,14 +136,16 @@ impl<'a> Stager<'a> {
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn push_keys(&mut self, batch: &RecordBatch, keys: &[PartitionKey]) -> Result<()> {
-        let mut rows_of: BTreeMap<&PartitionKey, Vec<u32>> = BTreeMap::new();
+        let mut rows_of: BTreeMap<PartitionKey, Vec<u32>> = BTreeMap::new();
         for (row, key) in keys.iter().enumerate() {
-            rows_of.entry(key).or_default().push(row as u32);
+            match rows_of.get_mut(key) {
+                Some(rows) => rows.push(row as u32),
+                None => {
+                    rows_of.insert(key.clone(), vec![row as u32]);
+                }
+            }
         }
-        for (key, rows) in rows_of {
-            self.push(key.clone(), take(batch, rows)?)?;
-        }
-        Ok(())
+        self.take(batch, rows_of)
     }
 
     /// Adds rows of one partition.
@@ -139,19 +153,40 @@ impl<'a> Stager<'a> {
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn push(&mut self, key: PartitionKey, batch: RecordBatch) -> Result<()> {
-        let (number, dir, author) = (self.parts.len(), &self.dir, &self.author);
-        let part = self.parts.entry(key.clone()).or_insert_with(|| {
-            PartWriter::new(key, dir.join(format!("{number:05}.parquet")), author.clone())
-        });
-        part.push(self.spec, batch)?;
-        if part.buffered() as u64 > self.options.row_group_mib << 20 {
-            part.flush(self.spec, self.options)?;
+        let rows = (0..batch.num_rows() as u32).collect();
+        self.take(&batch, BTreeMap::from([(key, rows)]))
+    }
+
+    fn take(&mut self, batch: &RecordBatch, rows_of: BTreeMap<PartitionKey, Vec<u32>>) -> Result<()> {
+        let place = self.batches.len();
+        let mut taken = 0;
+        for (key, rows) in rows_of.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            let (number, dir, author) = (self.parts.len(), &self.dir, &self.author);
+            let part = self.parts.entry(key.clone()).or_insert_with(|| {
+                let path = dir.join(format!("{number:05}.parquet"));
+                Part { writer: PartWriter::new(key, path, author.clone()), waiting: Vec::new() }
+            });
+            let PartWriter { totals, digest, .. } = &mut part.writer;
+            tally_rows(batch, &self.spec.money, &rows, totals, digest)?;
+            taken += rows.len();
+            part.waiting.extend(rows.into_iter().map(|row| (place, row as usize)));
         }
-        let buffered = self.parts.values().map(PartWriter::buffered).sum::<usize>();
-        if buffered as u64 > self.options.buffer_mib << 20
-            && let Some(largest) = self.parts.values_mut().max_by_key(|part| part.buffered())
-        {
-            largest.flush(self.spec, self.options)?;
+        if taken == 0 {
+            return Ok(());
+        }
+        self.waiting_bytes += memory_of(batch);
+        self.waiting_rows += taken;
+        self.batches.push(batch.clone());
+        self.make_room()
+    }
+
+    /// Writes row groups when one is full, or when all that waits is too much.
+    fn make_room(&mut self) -> Result<()> {
+        let row_bytes = self.waiting_bytes / self.waiting_rows.max(1);
+        let largest = self.parts.values().map(|part| part.waiting.len()).max().unwrap_or_default();
+        let full = largest * row_bytes > (self.options.row_group_mib as usize) << 20;
+        if full || self.waiting_bytes > (self.options.buffer_mib as usize) << 20 {
+            self.write(self.waiting_rows / 64)?;
         }
         Ok(())
     }
@@ -162,9 +197,35 @@ impl<'a> Stager<'a> {
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn end_of_text(&mut self) -> Result<()> {
-        let worthwhile = (self.options.row_group_mib << 20) / 4;
-        for part in self.parts.values_mut().filter(|part| part.buffered() as u64 > worthwhile) {
-            part.flush(self.spec, self.options)?;
+        if self.waiting_bytes > (self.options.row_group_mib as usize) << 18 {
+            self.write(self.waiting_rows / 64)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a row group for each partition of which more than `few` rows wait. The others wait on, copied out of the
+    /// batches, so that these can go.
+    fn write(&mut self, few: usize) -> Result<()> {
+        let mut left = Vec::new();
+        for part in self.parts.values_mut() {
+            if part.waiting.len() > few {
+                let rows = Rows { batches: &self.batches, places: &part.waiting };
+                part.writer.write(self.spec, self.options, rows)?;
+                part.waiting.clear();
+            }
+            let start = left.len();
+            left.append(&mut part.waiting);
+            part.waiting.extend((start..left.len()).map(|row| (0, row)));
+        }
+        let batches = std::mem::take(&mut self.batches);
+        (self.waiting_bytes, self.waiting_rows) = (0, left.len());
+        if !left.is_empty() {
+            let rest =
+                interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &left).map_err(|cause| {
+                    Error::new(Kind::Bug, "rows could not be kept for their month").caused_by(cause)
+                })?;
+            self.waiting_bytes = memory_of(&rest);
+            self.batches.push(rest);
         }
         Ok(())
     }
@@ -173,13 +234,20 @@ impl<'a> Stager<'a> {
     ///
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
-    pub fn finish(self) -> Result<Staged> {
+    pub fn finish(mut self) -> Result<Staged> {
+        self.write(0)?;
         let mut parts = Vec::with_capacity(self.parts.len());
         for part in self.parts.into_values() {
-            parts.extend(part.finish(self.spec, self.options)?);
+            parts.extend(part.writer.finish()?);
         }
         Ok(Staged { parts, overlap: self.overlap })
     }
+}
+
+/// About what a batch holds in memory: columns without a value share one array.
+fn memory_of(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter().filter(|column| column.null_count() < column.len());
+    columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
 }
 
 /// Whether a row stands outside the window, within the one day by which requests overlap.
@@ -215,9 +283,4 @@ fn day_of(batch: &RecordBatch, row: usize, column: &str) -> Result<i32> {
         Some((values, DataType::Date32)) => Ok(values.as_primitive::<Date32Type>().value(row)),
         _ => Err(Error::new(Kind::Bug, "the driving date is not a date").with("column", column)),
     }
-}
-
-fn take(batch: &RecordBatch, rows: Vec<u32>) -> Result<RecordBatch> {
-    take_record_batch(batch, &UInt32Array::from(rows))
-        .map_err(|cause| Error::new(Kind::Bug, "rows could not be split by month").caused_by(cause))
 }

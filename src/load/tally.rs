@@ -58,25 +58,57 @@ pub fn tally(
     totals: &mut Totals,
     digest: &mut Digest,
 ) -> Result<()> {
-    totals.rows += batch.num_rows() as u64;
+    add_rows(batch, money, 0..batch.num_rows(), totals, digest)
+}
+
+/// The same for some of its rows.
+///
+/// # Errors
+/// As [`tally`].
+pub(super) fn tally_rows(
+    batch: &RecordBatch,
+    money: &[MoneyColumn],
+    rows: &[u32],
+    totals: &mut Totals,
+    digest: &mut Digest,
+) -> Result<()> {
+    add_rows(batch, money, rows.iter().map(|row| *row as usize), totals, digest)
+}
+
+fn add_rows(
+    batch: &RecordBatch,
+    money: &[MoneyColumn],
+    rows: impl ExactSizeIterator<Item = usize> + Clone,
+    totals: &mut Totals,
+    digest: &mut Digest,
+) -> Result<()> {
+    totals.rows += rows.len() as u64;
     for column in money {
-        tally_column(batch, column, totals)?;
+        tally_column(batch, column, rows.clone(), totals)?;
     }
     let hashes = column(batch, "_pc_row_hash")?;
     let hashes = hashes.as_fixed_size_binary_opt().ok_or_else(|| wrong_type("_pc_row_hash"))?;
-    hashes.iter().flatten().for_each(|hash| digest.add(hash));
+    rows.filter(|row| hashes.is_valid(*row)).for_each(|row| digest.add(hashes.value(row)));
     Ok(())
 }
 
-fn tally_column(batch: &RecordBatch, money: &MoneyColumn, totals: &mut Totals) -> Result<()> {
+fn tally_column(
+    batch: &RecordBatch,
+    money: &MoneyColumn,
+    rows: impl Iterator<Item = usize>,
+    totals: &mut Totals,
+) -> Result<()> {
     let amounts = column(batch, &money.name)?;
     if amounts.null_count() == amounts.len() {
         return Ok(());
     }
     let amounts = amounts.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong_type(&money.name))?;
+    let rows = rows.filter(|row| amounts.is_valid(*row));
     let currencies = match &money.currency {
         Currency::Fixed(currency) => {
-            totals.add(&money.name, currency, amounts.iter().flatten().fold(0, i128::saturating_add));
+            let mut sum = None;
+            rows.for_each(|row| sum = Some(sum.unwrap_or(0i128).saturating_add(amounts.value(row))));
+            sum.into_iter().for_each(|sum| totals.add(&money.name, currency, sum));
             return Ok(());
         }
         Currency::Column(name) => {
@@ -85,9 +117,10 @@ fn tally_column(batch: &RecordBatch, money: &MoneyColumn, totals: &mut Totals) -
     };
     // A handful of currencies: a scan over them is quicker than a map.
     let mut sums: Vec<(&str, i128)> = Vec::new();
-    for (amount, currency) in amounts.iter().zip(currencies) {
+    for row in rows {
         // Nothing is nothing in every currency; other amounts without one are summed by themselves.
-        let (Some(amount), currency) = (amount, currency.unwrap_or_default()) else { continue };
+        let currency = if currencies.is_valid(row) { currencies.value(row) } else { "" };
+        let amount = amounts.value(row);
         if amount == 0 && currency.is_empty() {
             continue;
         }

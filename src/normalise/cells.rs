@@ -31,6 +31,8 @@ pub(super) struct Source {
     pub required: bool,
     /// Of its slashed dates. `None`: not known.
     pub order: Option<DateOrder>,
+    /// The most bytes of text that a batch has had there: what the next one is given from the start.
+    pub text_bytes: usize,
 }
 
 impl Source {
@@ -61,13 +63,18 @@ enum Values {
 pub(super) fn type_rows(
     raw: &RawBatch,
     rows: &[usize],
-    sources: &[Source],
+    sources: &mut [Source],
     bad: &mut Vec<BadCell>,
 ) -> Vec<ArrayRef> {
     let mut columns: Vec<Column> = sources.iter().map(|source| Column::new(source, rows.len())).collect();
     for block in rows.chunks(BLOCK_ROWS) {
         for (source, column) in sources.iter().zip(&mut columns) {
             column.take(raw, block, source, bad);
+        }
+    }
+    for (source, column) in sources.iter_mut().zip(&columns) {
+        if let Values::Text { bytes, .. } = &column.values {
+            source.text_bytes = source.text_bytes.max(bytes.len());
         }
     }
     sources.iter().zip(columns).map(|(source, column)| column.finish(raw, rows, source, bad)).collect()
@@ -87,7 +94,7 @@ impl Column {
             LogicalType::String | LogicalType::Month => {
                 let mut ends = Vec::with_capacity(rows + 1);
                 ends.push(0);
-                Values::Text { bytes: Vec::new(), ends }
+                Values::Text { bytes: Vec::with_capacity(source.text_bytes), ends }
             }
             LogicalType::Money | LogicalType::Rate | LogicalType::Decimal => {
                 Values::Decimal(Vec::with_capacity(rows))

@@ -71,6 +71,9 @@ pub struct Normaliser {
     driving_date: usize,
     matched: HeaderMatch,
     origin: Origin,
+    /// For each column that the file lacks, nulls for as many rows as the largest batch has: the batches share them.
+    nulls: Vec<ArrayRef>,
+    decided: bool,
 }
 
 impl Normaliser {
@@ -89,6 +92,7 @@ impl Normaliser {
                 scale: column.scale().unwrap_or_default(),
                 required: column.required,
                 order: None,
+                text_bytes: 0,
             })
         };
         Normaliser {
@@ -105,6 +109,8 @@ impl Normaliser {
             schema: table.schema,
             matched,
             origin,
+            nulls: Vec::new(),
+            decided: false,
         }
     }
 
@@ -125,7 +131,14 @@ impl Normaliser {
 
     /// All slashed dates have this order: a person says so.
     pub fn declare(&mut self, order: DateOrder) {
+        self.decided = true;
         self.sources.iter_mut().for_each(|source| source.order = Some(order));
+    }
+
+    /// Whether a person or the file has said in which order it writes month and day, or that it does not tell.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.decided
     }
 
     /// For a look at all rows of the file.
@@ -138,6 +151,7 @@ impl Normaliser {
 
     /// Gives each column the order that the file proves, and tells of it in words.
     pub fn decide(&mut self, survey: &Survey) -> Vec<String> {
+        self.decided = true;
         let dates = self.sources.iter_mut().filter(|source| source.has_dates());
         let mut told = Vec::new();
         for (source, (_, proof)) in dates.zip(&survey.columns) {
@@ -152,16 +166,17 @@ impl Normaliser {
 
     /// Types one batch of the file.
     pub fn normalise(&mut self, raw: &RawBatch) -> Normalised {
+        self.provide_nulls(raw.rows());
         match self.treated.as_ref().map(|treated| treated.apply(raw)) {
             None => self.normalise_treated(raw),
             Some(treated) => counted_as(raw, self.normalise_treated(&treated)),
         }
     }
 
-    fn normalise_treated(&self, raw: &RawBatch) -> Normalised {
+    fn normalise_treated(&mut self, raw: &RawBatch) -> Normalised {
         let mut bad: Vec<BadCell> = Vec::new();
         let fit = self.well_formed_rows(raw, &mut bad);
-        let typed = type_rows(raw, &fit, &self.sources, &mut bad);
+        let typed = type_rows(raw, &fit, &mut self.sources, &mut bad);
         let extra = self.extra.column(raw, &fit, self.matched.cells.len(), &mut bad);
         let bad = decide(self.contract, &self.may_be_null, bad);
         let extra = with_nulled(extra, raw, &fit, &bad.nulled, &self.columns);
@@ -198,6 +213,14 @@ impl Normaliser {
         Normalised { batch, months, quarantined, discarded, nulled, totals }
     }
 
+    fn provide_nulls(&mut self, rows: usize) {
+        if self.nulls.first().is_some_and(|nulls| nulls.len() >= rows) {
+            return;
+        }
+        let lacking = self.schema.fields().iter().zip(&self.matched.cells).filter(|(_, cell)| cell.is_none());
+        self.nulls = lacking.map(|(field, _)| new_null_array(field.data_type(), rows)).collect();
+    }
+
     fn well_formed_rows(&self, raw: &RawBatch, bad: &mut Vec<BadCell>) -> Vec<usize> {
         let width = self.matched.width;
         let (fit, other): (Vec<usize>, Vec<usize>) =
@@ -213,11 +236,11 @@ impl Normaliser {
     /// Puts the typed columns at their places and nulls at those that the file lacks.
     fn business_columns(&self, typed: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
         let mut typed = self.sources.iter().map(|source| source.column).zip(typed).peekable();
-        let fields = self.schema.fields().iter().take(self.matched.cells.len()).enumerate();
-        fields
-            .map(|(index, field)| match typed.next_if(|(column, _)| *column == index) {
-                Some((_, array)) => array,
-                None => new_null_array(field.data_type(), rows),
+        let mut nulls = self.nulls.iter();
+        (0..self.matched.cells.len())
+            .filter_map(|index| match typed.next_if(|(column, _)| *column == index) {
+                Some((_, array)) => Some(array),
+                None => nulls.next().map(|nulls| nulls.slice(0, rows)),
             })
             .collect()
     }

@@ -1,9 +1,10 @@
 //! The same flow from step 4 on, for files that a person downloaded.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use tokio::io::AsyncReadExt;
 
 use sha2::{Digest, Sha256};
 
@@ -120,24 +121,39 @@ pub(super) async fn keep_raw(
     keep: bool,
     receipt: &mut WindowReceipt,
 ) -> Result<String> {
-    let unreadable = |cause: std::io::Error| {
-        Error::new(Kind::Source, "a file cannot be read").with("file", file.display()).caused_by(cause)
-    };
-    let mut reader = tokio::fs::File::open(file).await.map_err(unreadable)?;
-    let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 20], 0);
-    loop {
-        let read = reader.read(&mut buffer).await.map_err(unreadable)?;
-        if read == 0 {
-            break;
+    let kept = async {
+        match keep {
+            true => lake.copy_of(file).await.map(Some),
+            false => Ok(None),
         }
-        hasher.update(&buffer[..read]);
-        bytes += read as u64;
-    }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    if keep {
-        lake.copy_file(file, &raw_path(&sha256)).await?;
+    };
+    let (hashed, copy) = tokio::join!(hash_of(file), kept);
+    let (sha256, bytes) = hashed?;
+    if let Some(copy) = copy? {
+        lake.put_file(copy.file(), &raw_path(&sha256)).await?;
     }
     receipt.blob_bytes = bytes;
     receipt.blob_sha256 = Some(sha256.clone());
     Ok(sha256)
 }
+
+/// SHA-256 of a file in hex, and its size in bytes.
+async fn hash_of(file: &Path) -> Result<(String, u64)> {
+    let path = file.to_owned();
+    let hashed = tokio::task::spawn_blocking(move || {
+        let (mut reader, mut hasher) =
+            (BufReader::with_capacity(HASHED_AT_ONCE, File::open(path)?), Sha256::new());
+        let bytes = std::io::copy(&mut reader, &mut hasher)?;
+        Ok::<_, std::io::Error>((hasher.finalize(), bytes))
+    });
+    let hashed = hashed
+        .await
+        .map_err(|cause| Error::new(Kind::Bug, "the hash of a file stopped unexpectedly").caused_by(cause))?;
+    let (hash, bytes) = hashed.map_err(|cause| {
+        Error::new(Kind::Source, "a file cannot be read").with("file", file.display()).caused_by(cause)
+    })?;
+    Ok((hash.iter().map(|byte| format!("{byte:02x}")).collect(), bytes))
+}
+
+/// Bytes: in the cache of a core while they are hashed.
+const HASHED_AT_ONCE: usize = 256 << 10;

@@ -28,6 +28,7 @@ mod requests;
 mod scout;
 mod settle;
 mod status;
+mod typing;
 mod windows;
 
 pub use check::check;

@@ -1,19 +1,18 @@
-//! Steps 4 to 6 for one downloaded file: decode, normalise and stage, each on a thread of its own.
+//! Steps 4 to 6 for one downloaded file: decode on one thread, normalise on all cores, stage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 
 use super::balance::{self, Counts};
 use super::scout::Scout;
+use super::typing::{Look, type_all};
 use crate::decode::{self, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Progress, Step, Unit};
 use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
 use crate::model::{
-    Account, Encoding, FaultCode, MoneyCell, Mutation, Normalised, QuarantinedRow, RawBatch, SourceText,
-    TableSpec, Window,
+    Account, Encoding, FaultCode, MoneyCell, Normalised, QuarantinedRow, RawBatch, SourceText, TableSpec,
+    Window,
 };
 use crate::normalise::{self, Normaliser, OnColumn, Origin, Survey};
 use crate::schema::{Dataset, HeaderMatch};
@@ -76,9 +75,6 @@ const MAX_QUARANTINE_BYTES: usize = 64 * 1024 * 1024;
 
 /// About what a refused row takes besides its text.
 const ROW_OVERHEAD_BYTES: usize = 512;
-
-/// Batches between two threads: enough to keep both busy, little enough to bound memory.
-const QUEUE: usize = 2;
 
 /// Decodes, normalises and stages one file. Blocking: call it on a blocking thread.
 ///
@@ -164,32 +160,27 @@ fn process_text(
     let money = matched.money_cells(input.dataset);
     file.count_money(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
-    let mut normaliser =
-        Normaliser::new(input.dataset, matched, origin).under(input.normalise, input.dataset);
-    let look = match input.decode.date_order {
-        Some(order) => {
-            normaliser.declare(order);
-            None
-        }
-        None => Some(look),
+    let declared = input.decode.date_order;
+    let normaliser = || {
+        let mut normaliser = Normaliser::new(input.dataset, matched.clone(), origin.clone())
+            .under(input.normalise, input.dataset);
+        declared.into_iter().for_each(|order| normaliser.declare(order));
+        normaliser
     };
+    let look = declared.is_none().then_some(look);
 
     let damage = input.load.mutation.as_deref();
     let amount = money.first().map(|cell| cell.amount);
-    thread::scope(|threads| {
-        let (raw_out, raw_in) = sync_channel(QUEUE);
-        let (typed_out, typed_in) = sync_channel(QUEUE);
-        let text = &mut *file;
-        let decoding = threads.spawn(move || decode_all(text, &raw_out, damage, amount));
-        let typing = threads.spawn(move || normalise_all(&mut normaliser, look, &raw_in, &typed_out));
-        let text = Text { version, name: &name, header: &header, money: &money };
-        let staged = stage_all(input, &text, typed_in, stager, seen);
-        // Where a later stage failed, the earlier ones ended with their channel; the first cause counts.
-        let typed = typing.join().map_err(|_| panicked("normalise"))?;
-        decoding.join().map_err(|_| panicked("decode"))??;
-        notes.extend(typed?);
-        staged
-    })?;
+    let text = Text { version, name: &name, header: &header, money: &money };
+    let read = || {
+        let mut batch = file.next_batch()?;
+        if let (Some(damage), Some(batch)) = (damage, &mut batch) {
+            damage.on_raw("decode", batch, amount);
+        }
+        Ok(batch)
+    };
+    let take = |read, rows| stage(input, &text, read, rows, stager, seen);
+    notes.extend(type_all(read, normaliser, look, take)?);
     let census = file.census();
     seen.counts.add_text(&census);
     if census.unterminated && census.records > 0 {
@@ -198,55 +189,6 @@ fn process_text(
         );
     }
     Ok(TextReport { text: file.counted(), schema_version: Some(version), warnings, notes, absent })
-}
-
-/// Sends every batch of raw rows; ends early when nobody takes them any more.
-fn decode_all(
-    file: &mut TextFile<'_>,
-    out: &SyncSender<RawBatch>,
-    damage: Option<&Mutation>,
-    amount: Option<usize>,
-) -> Result<()> {
-    while let Some(mut batch) = file.next_batch()? {
-        if let Some(damage) = damage {
-            damage.on_raw("decode", &mut batch, amount);
-        }
-        if out.send(batch).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// Lets a survey see all rows of the text.
-type Look<'a> = &'a mut (dyn FnMut(&mut Survey) -> Result<()> + Send);
-
-/// Gives back what was found out on the way.
-fn normalise_all(
-    normaliser: &mut Normaliser,
-    mut look: Option<Look<'_>>,
-    raw: &Receiver<RawBatch>,
-    out: &SyncSender<(u64, Normalised)>,
-) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
-    for batch in raw {
-        let mut typed = normaliser.normalise(&batch);
-        // The first slashed date: no row with one has gone on yet, so the whole file is read by what is found now.
-        let gone = typed.quarantined.iter().chain(&typed.discarded).map(|row| row.fault.code);
-        let mut codes = gone.chain(typed.nulled.iter().map(|cell| cell.code));
-        if codes.any(|code| code == FaultCode::AmbiguousDate)
-            && let Some(look) = look.take()
-        {
-            let mut survey = normaliser.survey();
-            look(&mut survey)?;
-            notes = normaliser.decide(&survey);
-            typed = normaliser.normalise(&batch);
-        }
-        if out.send((batch.rows() as u64, typed)).is_err() {
-            break;
-        }
-    }
-    Ok(notes)
 }
 
 /// What the later stages know of one text file.
@@ -269,30 +211,29 @@ fn header_record(header: &[String]) -> String {
     String::from_utf8_lossy(&batch.record(0)).into_owned()
 }
 
-fn stage_all(
+fn stage(
     input: &Input<'_>,
     text: &Text<'_>,
-    typed: Receiver<(u64, Normalised)>,
+    read: u64,
+    mut rows: Normalised,
     stager: &mut Stager<'_>,
     seen: &mut Seen,
 ) -> Result<()> {
     // Only requests overlap their neighbours; a downloaded file has what it has.
     let window = input.window.filter(|_| input.origin.request_id.is_some());
     let window = window.map(|window| (window, input.dataset.driving_date.as_str()));
-    for (read, mut rows) in typed {
-        seen.counts.add_typed(read, &rows, text.money);
-        if let (Some(damage), Some(money)) = (&input.load.mutation, input.spec.money.first()) {
-            damage.on_rows("normalise", &mut rows.batch, &money.name);
-            rows.months.truncate(rows.batch.num_rows());
-        }
-        seen.decide(&rows);
-        if !rows.quarantined.is_empty() {
-            seen.refuse(input, text, &rows.quarantined)?;
-        }
-        stager.push_months(&rows.batch, &rows.months, window)?;
-        let done = Progress { done: seen.counts.read, total: None, unit: Unit::Rows };
-        input.observer.progress(input.scope, Step::Normalise, done);
+    seen.counts.add_typed(read, &rows, text.money);
+    if let (Some(damage), Some(money)) = (&input.load.mutation, input.spec.money.first()) {
+        damage.on_rows("normalise", &mut rows.batch, &money.name);
+        rows.months.truncate(rows.batch.num_rows());
     }
+    seen.decide(&rows);
+    if !rows.quarantined.is_empty() {
+        seen.refuse(input, text, &rows.quarantined)?;
+    }
+    stager.push_months(&rows.batch, &rows.months, window)?;
+    let done = Progress { done: seen.counts.read, total: None, unit: Unit::Rows };
+    input.observer.progress(input.scope, Step::Normalise, done);
     Ok(())
 }
 
@@ -377,9 +318,4 @@ fn notes_of(matched: &HeaderMatch, word: OnColumn) -> Vec<String> {
         format!("the header is rather one of dataset {} (version {})", other.dataset, other.version)
     });
     unknown.into_iter().chain(known).chain(rather).collect()
-}
-
-fn panicked(stage: &str) -> Error {
-    Error::new(Kind::Bug, format!("the {stage} stage stopped unexpectedly"))
-        .hint("nothing was committed; please report it with the receipt of this run")
 }
