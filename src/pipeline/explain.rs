@@ -1,5 +1,7 @@
 //! From a row of the lake back to the bytes that it was made of.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -14,7 +16,7 @@ use crate::model::{
     Account, DateOrder, Explained, ExplainedCell, PartitionKey, Proof, RawBatch, RequestId, RunId,
     shorten_decimal,
 };
-use crate::normalise::{Normaliser, Origin, rule};
+use crate::normalise::{self, Contract, Normaliser, OnType, Origin, rule};
 use crate::query::{Answer, Query};
 use crate::schema::{Dataset, HeaderMatch};
 
@@ -86,6 +88,8 @@ struct Found {
     matched: HeaderMatch,
     record: RawBatch,
     same: bool,
+    /// What is done to columns of the row's partition that say something about a person.
+    treated: BTreeMap<String, String>,
 }
 
 /// Looks for the row's record in the blobs behind its partition, the newest first; one that gives the same row wins.
@@ -97,7 +101,9 @@ async fn find(
     options: &decode::Options,
 ) -> Result<Option<Found>> {
     let key = PartitionKey { account: manifest.account.clone(), value: row.partition(wanted) };
-    let blobs = manifest.partition(&key).map(|part| part.blobs.as_slice()).unwrap_or_default();
+    let partition = manifest.partition(&key);
+    let blobs = partition.map(|part| part.blobs.as_slice()).unwrap_or_default();
+    let treated = partition.map(|part| part.treatments.clone()).unwrap_or_default();
     let spool = lake.spool_dir()?;
     let mut other = None;
     for blob in blobs.iter().rev() {
@@ -108,8 +114,8 @@ async fn find(
         let name = row.text("_pc_source_file").unwrap_or_default();
         for (header, record) in records_at(&file, &name, row.line(), options)? {
             let matched = wanted.dataset.match_header(&header)?;
-            let same = row.is_made_of(&wanted.dataset, &matched, &record);
-            let found = Found { blob: blob.clone(), header, matched, record, same };
+            let same = row.is_made_of(&wanted.dataset, &matched, &record, &treated);
+            let found = Found { blob: blob.clone(), header, matched, record, same, treated: treated.clone() };
             if same {
                 return Ok(Some(found));
             }
@@ -208,8 +214,17 @@ impl Row<'_> {
         Some(hashes.value(self.row))
     }
 
-    /// Whether a record, typed today, is this row.
-    fn is_made_of(&self, dataset: &Dataset, matched: &HeaderMatch, record: &RawBatch) -> bool {
+    /// Whether a record, typed today, is this row: as far as its text may be known.
+    fn is_made_of(
+        &self,
+        dataset: &Dataset,
+        matched: &HeaderMatch,
+        record: &RawBatch,
+        treated: &BTreeMap<String, String>,
+    ) -> bool {
+        // Where the row has a null in place of a cell that does not fit, its contract has said so.
+        let contract = Contract { types: OnType::Null, ..Contract::default() };
+        let options = normalise::Options { contract, ..normalise::Options::default() };
         let origin = Origin {
             run_id: RunId(uuid::Uuid::nil()),
             request_id: self.text("_pc_request_id").map(RequestId),
@@ -219,12 +234,18 @@ impl Row<'_> {
         };
         // How slashed dates were read is decided by the whole file, or by a person: one of both orders it was.
         [None, Some(DateOrder::MonthFirst), Some(DateOrder::DayFirst)].into_iter().any(|order| {
-            let mut normaliser = Normaliser::new(dataset, matched.clone(), origin.clone());
+            let mut normaliser =
+                Normaliser::new(dataset, matched.clone(), origin.clone()).under(&options, dataset);
             order.into_iter().for_each(|order| normaliser.declare(order));
             let typed = normaliser.normalise(record);
-            let hashes = typed.batch.column_by_name("_pc_row_hash");
-            let hashes = hashes.and_then(|hashes| hashes.as_fixed_size_binary_opt());
-            hashes.is_some_and(|hashes| hashes.len() == 1 && Some(hashes.value(0)) == self.hash())
+            let made = Row { batch: &typed.batch, row: 0 };
+            let mut kept =
+                dataset.newest().columns.iter().filter(|column| !treated.contains_key(&column.name));
+            typed.batch.num_rows() == 1
+                && match treated.is_empty() {
+                    true => made.hash() == self.hash(),
+                    false => kept.all(|column| made.text(&column.name) == self.text(&column.name)),
+                }
         })
     }
 
@@ -280,13 +301,17 @@ impl Found {
             return ExplainedCell { column: column.name.clone(), header: None, text: None, value, rule };
         };
         let (header, text) = (self.printed(cell), self.record.cell(0, cell).unwrap_or_default());
-        ExplainedCell {
-            column: column.name.clone(),
-            rule: rule(column, &header, text),
-            header: Some(header),
-            text: Some(String::from_utf8_lossy(text).into_owned()),
-            value,
+        let name = column.name.clone();
+        if let Some(label) = self.treated.get(&name) {
+            let rule = format!("{label}: what it says about a person is not shown");
+            return ExplainedCell { column: name, header: Some(header), text: None, value, rule };
         }
+        let mut rule = rule(column, &header, text);
+        if self.same && value.is_none() && !text.trim_ascii().is_empty() {
+            rule = format!("NULL as the contract says, because it is none: {rule}");
+        }
+        let text = Some(String::from_utf8_lossy(text).into_owned());
+        ExplainedCell { column: name, rule, header: Some(header), text, value }
     }
 
     fn unknown(&self) -> impl Iterator<Item = ExplainedCell> {

@@ -105,3 +105,26 @@ fn what_is_not_kept_is_said_to_be_unknown() {
     let amount = cell(row, "earning_amount");
     assert_eq!((&amount["text"], &amount["value"]), (&Value::Null, &"7.25".into()));
 }
+
+/// Columns that are treated are not shown, and a cell that the contract made null says so: it is the same row all the same.
+#[test]
+fn treated_and_nulled_cells_are_explained() {
+    let world = World::new();
+    let contract = "[datasets.contract]\ntypes = \"null\"\n[datasets.personal]\ncustomer_name = \"mask\"\n";
+    crate::contracts::words(
+        &world,
+        &format!("raw = \"keep-personal\"\n{}", crate::contracts::dataset(contract)),
+    );
+    let header = "earningId,participantId,programName,earningType,earningAmount,earningAmountUSD,earningDate,\
+                  paymentStatus,transactionCurrency,transactionAmount,customerName";
+    let row = "E-1,1,CSP,REBATE,7.25,8,2026-08-04T00:00:00Z,SENT,EUR,oops,Ann Canary";
+    world.write("file.csv", format!("{header}\n{row}\n"));
+    assert_eq!(crate::contracts::ingest(&world, "file.csv").code, 0);
+    let row = &explained(&world, &["--earning-id", "E-1"])[0];
+    assert_eq!(row["proof"]["proof"], "same_row", "{row}");
+    assert!(!row.to_string().contains("Canary"), "{row}");
+    assert!(cell(row, "customer_name")["rule"].as_str().unwrap().starts_with("mask"), "{row}");
+    let nulled = cell(row, "transaction_amount");
+    assert_eq!((&nulled["text"], &nulled["value"]), (&"oops".into(), &Value::Null));
+    assert!(nulled["rule"].as_str().unwrap().starts_with("NULL as the contract says"), "{row}");
+}
