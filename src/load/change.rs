@@ -13,7 +13,7 @@ use super::publish::{self, Publish};
 use super::{Author, Guards, Options, Staged, StagedPart, verify};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::lake::{Chain, Commit, CommitOutcome, Lake, Manifest, Object, Operation, object_path};
+use crate::lake::{Chain, Commit, CommitOutcome, Lake, Manifest, Object, Operation, object_path, together};
 use crate::model::{Account, Difference, Hop, RunId, TableSpec, Totals, Window};
 
 /// What a change works with.
@@ -186,13 +186,20 @@ async fn put_objects(
     files: &[(StagedPart, Object)],
 ) -> Result<Totals> {
     let mut read_back = Totals::default();
-    for (part, object) in files {
-        let path = object_path(&change.chain(), &object.name);
-        context.lake.put_file(&part.file, &path).await?;
-        read_back.merge(&verify::verify(context.engine, change.spec, part, path).await?);
+    for files in files.chunks(READ_BACK_TOGETHER) {
+        let mut verified = Vec::with_capacity(files.len());
+        for (part, object) in files {
+            let path = object_path(&change.chain(), &object.name);
+            context.lake.put_file(&part.file, &path).await?;
+            verified.push(verify::verify(context.engine, change.spec, part, path));
+        }
+        together(verified).await?.iter().for_each(|totals| read_back.merge(totals));
     }
     Ok(read_back)
 }
+
+/// Objects that are read back at the same time: one waits for the store while another is counted.
+const READ_BACK_TOGETHER: usize = 2;
 
 fn next_manifest(change: &Change<'_>, current: Option<&Manifest>, plan: &Plan) -> Manifest {
     let commit =

@@ -72,7 +72,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             row_group_mib: 32,
-            buffer_mib: 64,
+            buffer_mib: 48,
             zstd_level: 1,
             guards: Guards::default(),
             mutation: None,

@@ -179,7 +179,7 @@ impl Row {
             Pick(of) => quoted(of[(random % of.len() as u64) as usize], out),
             Money(_) if self.bad && column == 11 => quoted(BAD[(random % 4) as usize], out),
             Money(digits) => {
-                let sign = if random % 11 == 0 { "-" } else { "" };
+                let sign = if random.is_multiple_of(11) { "-" } else { "" };
                 let units = random >> 8;
                 let fraction = units % 10u64.pow(digits as u32);
                 write!(out, "{sign}{}.{fraction:0digits$}", units >> 30 & 0x3fff)?;
