@@ -65,14 +65,14 @@ impl Counter {
         self.ended_records + u64::from(self.open)
     }
 
-    /// Whether text stands behind a closing quote in record `number` (0 is the first of the text). To be asked of
-    /// each record once, in order.
+    /// Whether text stands behind a closing quote in record `number` (0 is the first of the text). To be asked
+    /// in the order of the records.
     pub(super) fn is_misquoted(&mut self, number: u64) -> bool {
-        let found = self.misquoted.front() == Some(&number);
-        if found {
+        // Records before the rows are not asked for.
+        while self.misquoted.front().is_some_and(|first| *first < number) {
             self.misquoted.pop_front();
         }
-        found
+        self.misquoted.front() == Some(&number)
     }
 
     /// The text so far ends inside quotes.

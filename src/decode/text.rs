@@ -33,7 +33,8 @@ const NARROWEST_REPORT: usize = 8;
 /// Text read at once. Small enough to stay in the cache between the census and the reader.
 const READ_BYTES: usize = 128 << 10;
 
-/// Places in a batch are numbers of 32 bits: more text than this never comes into one.
+/// Places in a batch are numbers of 32 bits: it has at most so much text before its last record, and a record is refused
+/// before it is twice as large.
 const MAX_BATCH_BYTES: usize = 1 << 30;
 
 /// The bytes of a text, as they come out of a container.
@@ -109,6 +110,7 @@ impl<'a> TextFile<'a> {
                 read_bytes,
                 buffer: Vec::new(),
                 start: 0,
+                passed: 0,
                 at_end: false,
                 lines: Lines::new(),
                 census: Counter::new(dialect),
@@ -117,7 +119,10 @@ impl<'a> TextFile<'a> {
             splitter: Splitter::new(dialect),
             cells: Cells::default(),
             most_cells: 0,
-            options: options.clone(),
+            options: Options {
+                max_record_bytes: options.max_record_bytes.min(MAX_BATCH_BYTES),
+                ..options.clone()
+            },
         };
         file.read_header(layout.preamble_records)?;
         Ok(file)
@@ -241,8 +246,8 @@ impl<'a> TextFile<'a> {
         let enough = self.options.batch_bytes.clamp(1, MAX_BATCH_BYTES);
         self.cells = Cells::with_capacity(self.most_cells);
         let (mut rows, mut misquoted) = (Vec::new(), Vec::new());
-        let first = self.text.start;
-        while self.text.start - first < enough {
+        let first = self.text.passed;
+        while self.text.passed - first < enough as u64 {
             let Some(line) = self.next_record()? else { break };
             if self.text.census.is_misquoted(self.records_read - 1) {
                 misquoted.push(rows.len());
@@ -259,7 +264,8 @@ impl<'a> TextFile<'a> {
 
     /// Reads one record, adds its cells, and returns the line on which it begins; `None` at the end of the text.
     fn next_record(&mut self) -> Result<Option<u64>> {
-        if !self.text.skip_line_ends(&self.name, &self.options)? {
+        let is_first = self.cells.places.is_empty();
+        if !self.text.skip_line_ends(is_first, &self.name, &self.options)? {
             return Ok(None);
         }
         let line = self.text.lines.current();
@@ -348,6 +354,8 @@ struct Text<'a> {
     buffer: Vec<u8>,
     // Where in the buffer the next record begins.
     start: usize,
+    /// Bytes before it in the whole text.
+    passed: u64,
     at_end: bool,
     lines: Lines,
     census: Counter,
@@ -358,10 +366,13 @@ impl Text<'_> {
     fn pass(&mut self, bytes: usize) {
         self.lines.pass(&self.buffer[self.start..self.start + bytes]);
         self.start += bytes;
+        self.passed += bytes as u64;
     }
 
-    /// Goes to the first byte of the next record, so that its line is known. False at the end of the text.
-    fn skip_line_ends(&mut self, file: &str, options: &Options) -> Result<bool> {
+    /// Goes to the first byte of the next record, so that its line is known. False at the end of the text, and where so many
+    /// blank lines follow that they are no part of a batch. `forget`: nothing before them is needed.
+    fn skip_line_ends(&mut self, forget: bool, file: &str, options: &Options) -> Result<bool> {
+        let first = self.passed;
         loop {
             let rest = &self.buffer[self.start..];
             let blank = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
@@ -369,6 +380,12 @@ impl Text<'_> {
             self.pass(blank);
             if found || self.at_end {
                 return Ok(found);
+            }
+            if forget {
+                self.buffer.clear();
+                self.start = 0;
+            } else if self.passed - first > READ_BYTES as u64 {
+                return Ok(false);
             }
             self.refill(file, options)?;
         }

@@ -16,13 +16,15 @@ use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
-use super::spread::{Spread, spread};
+use super::spread::is_distinct;
 use super::{Author, Digest, Options, StagedPart};
 use crate::error::{Error, Kind, Result};
 use crate::model::{PartitionKey, TableSpec, Totals};
@@ -156,13 +158,10 @@ impl PartWriter {
         }
         for (index, field) in spec.schema.fields().iter().enumerate() {
             let column = ColumnPath::from(field.name().as_str());
-            properties = match spread(first, index) {
-                // A page of one value, or of none, is a few bytes.
-                Spread::Constant => properties.set_column_compression(column, Compression::UNCOMPRESSED),
-                Spread::Some => properties,
-                // A dictionary of values that each stand once is the column a second time.
-                Spread::Distinct => properties.set_column_dictionary_enabled(column, false),
-            };
+            // A dictionary of values that each stand once is the column a second time.
+            if is_distinct(first, index) {
+                properties = properties.set_column_dictionary_enabled(column, false);
+            }
         }
         Ok(properties.build())
     }
@@ -211,7 +210,7 @@ fn encode(
             for leaf in compute_leaves(spec.schema.field(index), &column)? {
                 writer.write(&leaf)?;
             }
-            done.push((index, writer.close()?));
+            done.push((index, unshared(writer.close()?)?));
         }
         Ok::<_, ParquetError>(done)
     };
@@ -228,6 +227,29 @@ fn encode(
     })?;
     chunks.sort_by_key(|(index, _)| *index);
     Ok(chunks.into_iter().map(|(_, chunk)| chunk).collect())
+}
+
+/// Parquet's smallest and greatest decimal of a chunk are slices of the buffer with all of its values, and stay in memory
+/// until the file is closed: here they become values of their own.
+fn unshared(mut chunk: ArrowColumnChunk) -> Result<ArrowColumnChunk, ParquetError> {
+    let metadata = &mut chunk.close_mut().metadata;
+    let Some(Statistics::FixedLenByteArray(shared)) = metadata.statistics() else { return Ok(chunk) };
+    let own = |value: Option<&FixedLenByteArray>| {
+        value.map(|value| FixedLenByteArray::from(ByteArray::from(value.data().to_vec())))
+    };
+    let statistics = ValueStatistics::new(
+        own(shared.min_opt()),
+        own(shared.max_opt()),
+        shared.distinct_count(),
+        shared.null_count_opt(),
+        false,
+    )
+    .with_min_is_exact(shared.min_is_exact())
+    .with_max_is_exact(shared.max_is_exact())
+    .with_backwards_compatible_min_max(shared.is_min_max_backwards_compatible());
+    let statistics = Statistics::FixedLenByteArray(statistics);
+    *metadata = metadata.clone().into_builder().set_statistics(statistics).build()?;
+    Ok(chunk)
 }
 
 /// The order inside each row group, as the file tells it to readers.

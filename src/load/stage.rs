@@ -186,7 +186,7 @@ impl<'a> Stager<'a> {
         let largest = self.parts.values().map(|part| part.waiting.len()).max().unwrap_or_default();
         let full = largest * row_bytes > (self.options.row_group_mib as usize) << 20;
         if full || self.waiting_bytes > (self.options.buffer_mib as usize) << 20 {
-            self.write(self.waiting_rows / 64)?;
+            self.write(self.waiting_rows / 16)?;
         }
         Ok(())
     }
@@ -198,17 +198,19 @@ impl<'a> Stager<'a> {
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn end_of_text(&mut self) -> Result<()> {
         if self.waiting_bytes > (self.options.row_group_mib as usize) << 18 {
-            self.write(self.waiting_rows / 64)?;
+            self.write(self.waiting_rows / 16)?;
         }
         Ok(())
     }
 
-    /// Writes a row group for each partition of which more than `few` rows wait. The others wait on, copied out of the
-    /// batches, so that these can go.
+    /// Writes a row group for each partition, but for the smallest ones that have at most `few` rows together: these wait
+    /// on, copied out of the batches, so that the batches can go.
     fn write(&mut self, few: usize) -> Result<()> {
         let mut left = Vec::new();
-        for part in self.parts.values_mut() {
-            if part.waiting.len() > few {
+        let mut parts: Vec<&mut Part> = self.parts.values_mut().collect();
+        parts.sort_by_key(|part| part.waiting.len());
+        for part in parts {
+            if left.len() + part.waiting.len() > few {
                 let rows = Rows { batches: &self.batches, places: &part.waiting };
                 part.writer.write(self.spec, self.options, rows)?;
                 part.waiting.clear();

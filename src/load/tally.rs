@@ -130,7 +130,7 @@ fn tally_column(
         }
     }
     for (currency, sum) in sums {
-        totals.add(&money.name, &currency.trim().to_ascii_uppercase(), sum);
+        totals.add(&money.name, &currency.trim_ascii().to_ascii_uppercase(), sum);
     }
     Ok(())
 }

@@ -37,8 +37,19 @@ pub(super) fn type_all(
     take: impl FnMut(u64, Normalised) -> Result<()>,
 ) -> Result<Vec<String>> {
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    type_on(threads, read, normaliser, look, take)
+}
+
+fn type_on(
+    threads: usize,
+    read: impl FnMut() -> Result<Option<RawBatch>> + Send,
+    normaliser: impl Fn() -> Normaliser + Sync,
+    look: Option<Look<'_>>,
+    take: impl FnMut(u64, Normalised) -> Result<()>,
+) -> Result<Vec<String>> {
     let orders = Orders(Mutex::new(Decision { look, survey: None, notes: Vec::new() }));
-    let (raw_out, raw_in) = sync_channel(threads);
+    // Room for every permit: nobody waits for a thread that has ended.
+    let (raw_out, raw_in) = sync_channel(threads + AHEAD);
     let raw_in = Mutex::new(raw_in);
     let (permit_out, permit_in) = sync_channel(threads + AHEAD);
     for _ in 0..threads + AHEAD {
@@ -46,7 +57,7 @@ pub(super) fn type_all(
         let _sent = permit_out.send(());
     }
     let taken = thread::scope(|scope| {
-        let (typed_out, typed_in) = sync_channel(threads);
+        let (typed_out, typed_in) = sync_channel(threads + AHEAD);
         let reading = scope.spawn(move || read_all(read, &permit_in, &raw_out));
         for _ in 0..threads {
             let (raw_in, orders, out, normaliser) = (&raw_in, &orders, typed_out.clone(), &normaliser);
@@ -163,4 +174,121 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn panicked(stage: &str) -> Error {
     Error::new(Kind::Bug, format!("the {stage} stage stopped unexpectedly"))
         .hint("nothing was committed; please report it with the receipt of this run")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::RunId;
+    use crate::normalise::Origin;
+    use crate::schema::Registry;
+
+    const HEADER: [&str; 9] = [
+        "earningId",
+        "participantId",
+        "programName",
+        "earningType",
+        "earningAmount",
+        "earningAmountUSD",
+        "earningDate",
+        "paymentStatus",
+        "transactionCurrency",
+    ];
+
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::built_in().unwrap());
+
+    fn normaliser() -> Normaliser {
+        let dataset = REGISTRY.dataset("transaction_history").unwrap();
+        let origin = Origin {
+            run_id: RunId(uuid::Uuid::nil()),
+            request_id: None,
+            extracted_at: None,
+            loaded_at: Timestamp::UNIX_EPOCH,
+            source_file: "x.csv".to_owned(),
+        };
+        Normaliser::new(dataset, dataset.match_header(&HEADER).unwrap(), origin)
+    }
+
+    fn batch(number: u64, date: &str) -> RawBatch {
+        let cells = ["e", "p", "n", "t", "1", "1", date, "s", "EUR"];
+        let ends = cells.iter().scan(0, |end, cell| {
+            *end += cell.len();
+            Some(*end)
+        });
+        let mut batch = RawBatch::new();
+        batch.push_row(number, cells.concat().as_bytes(), &ends.collect::<Vec<_>>());
+        batch
+    }
+
+    /// Batches of one row, which stand on lines 0, 1, 2 ...
+    fn batches(count: u64, date: &'static str) -> impl FnMut() -> Result<Option<RawBatch>> + Send {
+        let mut next = 0;
+        move || {
+            next += 1;
+            Ok((next <= count).then(|| batch(next - 1, date)))
+        }
+    }
+
+    fn line(rows: &Normalised) -> u64 {
+        use arrow::array::AsArray;
+        use arrow::datatypes::Int64Type;
+        let lines = rows.batch.column_by_name("_pc_source_line").unwrap().as_primitive::<Int64Type>();
+        lines.value(0).unsigned_abs()
+    }
+
+    fn refused() -> Error {
+        Error::new(Kind::Contract, "on purpose")
+    }
+
+    const DAY: &str = "2026-09-01";
+
+    #[test]
+    fn batches_come_back_in_order_on_any_number_of_threads() {
+        for threads in 1..5 {
+            let mut seen = Vec::new();
+            let take = |read, rows: Normalised| {
+                assert_eq!(read, 1);
+                seen.push(line(&rows));
+                Ok(())
+            };
+            type_on(threads, batches(100, DAY), normaliser, None, take).unwrap();
+            assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        }
+    }
+
+    /// Whatever fails, nobody waits for ever: there are more batches than permits.
+    #[test]
+    fn a_failure_anywhere_ends_all_threads() {
+        for threads in 1..4 {
+            let mut count = 0;
+            let failing = || {
+                count += 1;
+                if count > 50 { Err(refused()) } else { Ok(Some(batch(count, DAY))) }
+            };
+            let fails = |done: Result<Vec<String>>, kind| assert_eq!(done.unwrap_err().kind(), kind);
+            fails(type_on(threads, failing, normaliser, None, |_, _| Ok(())), Kind::Contract);
+            let take = |_, rows: Normalised| if line(&rows) == 20 { Err(refused()) } else { Ok(()) };
+            fails(type_on(threads, batches(100, DAY), normaliser, None, take), Kind::Contract);
+            let mut look = |_: &mut Survey| Err(refused());
+            fails(
+                type_on(threads, batches(100, "3/4/2026"), normaliser, Some(&mut look), |_, _| Ok(())),
+                Kind::Contract,
+            );
+            let mut look = |_: &mut Survey| panic!("on purpose");
+            fails(
+                type_on(threads, batches(100, "3/4/2026"), normaliser, Some(&mut look), |_, _| Ok(())),
+                Kind::Bug,
+            );
+            let mut broken = batches(100, DAY);
+            let read = move || match broken() {
+                Ok(Some(batch)) if batch.line(0) == 30 => panic!("on purpose"),
+                other => other,
+            };
+            fails(type_on(threads, read, normaliser, None, |_, _| Ok(())), Kind::Bug);
+        }
+    }
 }

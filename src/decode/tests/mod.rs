@@ -214,6 +214,27 @@ fn a_quote_that_takes_whole_rows_is_refused() {
 }
 
 #[test]
+fn blank_lines_are_no_rows_however_many() {
+    let blank = "\n".repeat(1 << 20);
+    let text = format!("{blank}a,b\n1,2\n{blank}\r\n3,4\n{blank}");
+    for options in [Options::default(), Options { batch_bytes: 1, ..Options::default() }] {
+        let seen = decode_with(text.as_bytes(), &options).unwrap();
+        let lines: Vec<u64> = seen[0].rows.iter().map(|(line, _)| *line).collect();
+        assert_eq!((seen[0].header_line, lines), ((1 << 20) + 1, vec![(1 << 20) + 2, (2 << 20) + 4]));
+    }
+}
+
+#[test]
+fn a_title_with_odd_quotes_hides_no_odd_row() {
+    let text = b"\"Trans\"action history\na,b\n\"1\"x,2\n3,4\n";
+    let mut spool = tempfile::NamedTempFile::new().unwrap();
+    spool.write_all(text).unwrap();
+    let mut decoder = Decoder::open(spool.path(), "export", &Options::default()).unwrap();
+    let batch = decoder.next_file().unwrap().unwrap().next_batch().unwrap().unwrap();
+    assert_eq!([batch.is_misquoted(0), batch.is_misquoted(1)], [true, false]);
+}
+
+#[test]
 fn a_second_byte_order_mark_is_text() {
     let seen = decode_one(b"\xef\xbb\xbf\xef\xbb\xbfa,b\n\xef\xbb\xbf\n");
     assert_eq!(seen.header, ["\u{feff}a", "b"]);

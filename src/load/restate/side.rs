@@ -116,7 +116,7 @@ impl<'a> Side<'a> {
         let currency = match &money.currency {
             Currency::Fixed(currency) => currency.clone(),
             Currency::Column(name) => match index(name) {
-                Some(index) => self.text(index, row)?.unwrap_or_default().trim().to_ascii_uppercase(),
+                Some(index) => self.text(index, row)?.unwrap_or_default().trim_ascii().to_ascii_uppercase(),
                 None => String::new(),
             },
         };
