@@ -11,8 +11,6 @@ import time
 import zipfile
 from pathlib import Path
 
-import duckdb
-
 HERE = Path(__file__).parent
 MONEY = {
     "earningAmount": "earning_amount",
@@ -93,10 +91,12 @@ def table(head, lines):
 
 
 def sums(folder, names):
-    """Rows and exact sums by month."""
+    """Rows and exact sums by month, as text. In a process of its own: what this one holds in memory would count as its children's."""
     chosen = ", ".join(f'sum("{name}")' for name in names)
     rows = f"read_parquet('{folder}/**/*.parquet', hive_partitioning = true, hive_types_autocast = false)"
-    return duckdb.sql(f"SELECT earning_month, count(*), {chosen} FROM {rows} GROUP BY 1 ORDER BY 1").fetchall()
+    query = f"SELECT earning_month, count(*), {chosen} FROM {rows} GROUP BY 1 ORDER BY 1"
+    program = "import duckdb, sys; print(duckdb.sql(sys.argv[1]).fetchall())"
+    return subprocess.run([sys.executable, "-c", program, query], capture_output=True, check=True).stdout
 
 
 def ingest(bench):
