@@ -415,7 +415,7 @@ impl Text<'_> {
                 .map_err(|error| read_error(error, file))?;
             bytes.truncate(had + read);
             self.growth.add(read, options, file)?;
-            self.at_end = read < more;
+            self.at_end = read == 0;
             if let Some((transcoder, bytes)) = &mut self.transcoder {
                 transcoder.push(bytes, &mut self.buffer);
                 bytes.clear();
