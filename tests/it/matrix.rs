@@ -32,8 +32,9 @@ const TRIES: usize = 5;
 /// Between the first look, at once, and the second, after a second: far enough from both that the order of the requests is
 /// the same on a busy machine. In the second the export before is deleted.
 const DELAY_MILLIS: u64 = 550;
-/// A run that ends later than this waits for ever, and is interrupted. A body that is slow takes two seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A run that ends later than this waits for ever, and is interrupted. A body that is slow takes two seconds; an export that
+/// never has an address takes 16, twice eight looks, when nothing else is to be done.
+const PATIENCE: Duration = Duration::from_secs(45);
 const WINDOWS: usize = 3;
 
 /// The rows of a lake: dataset, month, business columns.
