@@ -56,9 +56,10 @@ pub fn own_tables() -> [TableSpec; 3] {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Rows are sorted and encoded in groups of about this many MiB of Arrow memory.
+    /// A partition of which so many MiB of Arrow memory wait is full: row groups are sorted and encoded.
     pub row_group_mib: u64,
-    /// All groups that are being filled together hold at most this many MiB; the largest is written first.
+    /// All rows that wait for their row group hold about this many MiB together; then each partition's are written, but
+    /// for a few of the smallest.
     pub buffer_mib: u64,
     /// Level of zstd, 1 (fast) to 22 (small).
     pub zstd_level: i32,
