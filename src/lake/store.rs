@@ -356,16 +356,7 @@ impl Lake {
         }
     }
 
-    /// As [`Lake::put_file`] for a file that is not ours: its bytes are copied, so that a later change of the
-    /// file does not reach the lake.
-    ///
-    /// # Errors
-    /// [`Kind::Destination`].
-    pub async fn copy_file(&self, file: &FsPath, path: &Path) -> Result<()> {
-        self.put_file(self.copy_of(file).await?.file(), path).await
-    }
-
-    /// A copy of a file that is not ours, where [`Lake::put_file`] takes it from without another one.
+    /// A copy of a file that is not ours, for [`Lake::put_file`]: a later change of the file does not reach the lake.
     ///
     /// # Errors
     /// [`Kind::Destination`].

@@ -121,7 +121,7 @@ async fn files_become_objects_and_come_back(lake: &Lake) {
     for (name, content) in [("large", &large), ("empty", &Vec::new())] {
         let (theirs, copy) = (dir.path().join(name), dir.path().join("copy"));
         std::fs::write(&theirs, content).unwrap();
-        lake.copy_file(&theirs, &path(name)).await.unwrap();
+        lake.put_file(lake.copy_of(&theirs).await.unwrap().file(), &path(name)).await.unwrap();
         std::fs::write(&theirs, "changed afterwards").unwrap();
         assert_eq!(lake.size(&path(name)).await.unwrap(), Some(content.len() as u64));
         assert!(lake.copy_to(&path(name), &copy).await.unwrap());
