@@ -17,6 +17,8 @@ pub(super) struct MoneyCounter {
     ends_cell: [bool; 256],
     // For each cell of a record up to the last one that counts: which slot keeps its bytes.
     slot_of: Vec<Option<usize>>,
+    /// And of each, how many cells are left before the next one that counts: none for that itself.
+    ahead: Vec<usize>,
     slots: Vec<Vec<u8>>,
     place: Place,
     cell: usize,
@@ -26,6 +28,10 @@ pub(super) struct MoneyCounter {
     sums: Vec<Vec<(String, i128)>>,
     unreadable: u64,
 }
+
+/// A one in each byte, and all bits but the highest of each.
+const EACH: u64 = 0x0101_0101_0101_0101;
+const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -50,12 +56,17 @@ impl MoneyCounter {
                 slots - 1
             });
         }
+        let mut ahead = vec![0; slot_of.len()];
+        for index in (0..slot_of.len()).rev().filter(|index| slot_of[*index].is_none()) {
+            ahead[index] = ahead[index + 1] + 1;
+        }
         let ends_cell =
             std::array::from_fn(|byte| [dialect.delimiter, b'\n', b'\r'].map(usize::from).contains(&byte));
         MoneyCounter {
             dialect,
             ends_cell,
             slot_of,
+            ahead,
             slots: vec![Vec::new(); slots],
             place: Place::Start,
             cell: 0,
@@ -84,10 +95,41 @@ impl MoneyCounter {
                     self.place = Place::Quoted;
                     1
                 }
-                Place::Start | Place::Plain | Place::QuoteInQuoted => self.plain(rest),
+                Place::Start | Place::Plain | Place::QuoteInQuoted => match self.skip(rest) {
+                    0 => self.plain(rest),
+                    passed => passed,
+                },
             };
             rest = &rest[passed..];
         }
+    }
+
+    /// Passes over bytes of cells that do not count, eight at a time, as long as no quote and no line end is among them;
+    /// returns how many bytes that took.
+    fn skip(&mut self, rest: &[u8]) -> usize {
+        let same = |word: u64, byte: u8| {
+            // The highest bit of each byte that is equal, exactly: nothing is carried from byte to byte.
+            let differing = word ^ EACH * u64::from(byte);
+            !(((differing & LOW) + LOW) | differing | LOW)
+        };
+        // Cells up to the next one that counts.
+        let mut ahead = self.ahead.get(self.cell).copied().unwrap_or(usize::MAX);
+        let mut passed = 0;
+        for word in rest.as_chunks::<8>().0 {
+            let word = u64::from_le_bytes(*word);
+            let delimiters = same(word, self.dialect.delimiter).count_ones() as usize;
+            if delimiters >= ahead || same(word, b'"') | same(word, b'\n') | same(word, b'\r') != 0 {
+                break;
+            }
+            (self.cell, ahead) = (self.cell + delimiters, ahead - delimiters);
+            passed += 8;
+        }
+        if passed > 0 {
+            self.open = true;
+            let ended = rest[passed - 1] == self.dialect.delimiter;
+            self.place = if ended { Place::Start } else { Place::Plain };
+        }
+        passed
     }
 
     /// Inside quotes, up to the next one; returns how many bytes that took.
@@ -206,18 +248,20 @@ fn units_of(text: &[u8]) -> Option<i128> {
     usual_units_of(text).or_else(|| any_units_of(text))
 }
 
-/// `-1234.50`: whole units and a fraction are each an integer for the standard library. `None` leaves the text to
-/// [`any_units_of`].
+/// `-1234.50`: a sign, and at most 18 digits with a point among them. `None` leaves the text to [`any_units_of`].
 fn usual_units_of(text: &str) -> Option<i128> {
-    const ONE: i64 = 10i64.pow(MONEY_SCALE as u32);
-    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let missing = usize::from(MONEY_SCALE).checked_sub(fraction.len())?;
-    if whole.len() > 18 || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
-        return None;
+    let (negative, number) = text.strip_prefix('-').map_or((false, text), |number| (true, number));
+    let (mut digits, mut count, mut point) = (0i64, 0, None);
+    for byte in number.bytes() {
+        match byte {
+            b'0'..=b'9' if count < 18 => (digits, count) = (digits * 10 + i64::from(byte - b'0'), count + 1),
+            b'.' if point.is_none() => point = Some(count),
+            _ => return None,
+        }
     }
-    let (whole, fraction): (i64, i64) = (whole.parse().ok()?, fraction.parse().ok()?);
-    let units = i128::from(whole) * i128::from(ONE) + i128::from(fraction * 10i64.pow(missing as u32));
+    let fraction = count - point.unwrap_or(count);
+    let missing = usize::from(MONEY_SCALE).checked_sub(fraction).filter(|_| count > 0)?;
+    let units = i128::from(digits) * i128::from(10i64.pow(missing as u32));
     Some(if negative { -units } else { units })
 }
 

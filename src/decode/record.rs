@@ -12,11 +12,10 @@ use crate::model::{Encoding, RawBatch};
 /// stood behind a closing quote in it.
 #[must_use]
 pub fn batch_of_records<'a>(records: impl IntoIterator<Item = (u64, &'a [u8], bool)>) -> RawBatch {
-    let splitter = Splitter::new(Dialect { delimiter: b',', quotes: true });
     let mut batch = RawBatch::new();
     for (line, text, misquoted) in records {
         let mut cells = Cells::default();
-        splitter.record(text, 0, true, &mut cells);
+        Splitter::new(Dialect { delimiter: b',', quotes: true }).record(text, 0, true, &mut cells);
         let ends = cells.lengths(0).scan(0, |end, length| {
             *end += length;
             Some(*end)

@@ -11,9 +11,13 @@
 //! and appears as `transaction_history/account=contoso/earning_month=2026-09/part-0.parquet` ([`publish`]).
 
 mod change;
+mod chunk;
 mod control;
+mod cores;
 mod derived;
+mod encode;
 mod guards;
+mod keys;
 mod merge;
 mod part;
 mod plan;
@@ -22,7 +26,7 @@ mod quarantine;
 mod refused;
 mod repeated;
 mod restate;
-mod spread;
+mod rows;
 mod stage;
 mod tally;
 mod verify;
@@ -32,7 +36,8 @@ pub use control::{CONTROL_TOTALS, control_totals_spec};
 pub use derived::{DERIVED, follow};
 pub use guards::{Guards, Limit};
 pub use quarantine::{
-    QUARANTINE, QuarantineOrigin, quarantine_spec, quarantined_batch, replaced_by_blob, replaced_by_window,
+    QUARANTINE, QuarantineOrigin, of_blob, quarantine_spec, quarantined_batch, replaced_by_blob,
+    replaced_by_window,
 };
 pub use refused::{Keyed, Refused, Rivals, refused_rows, rivals, these_refused};
 pub use repeated::{Repeated, repeated_keys};

@@ -30,8 +30,6 @@ pub struct QuarantineOrigin<'a> {
     pub schema_version: u32,
     /// The header of the text, as a CSV record.
     pub header: &'a str,
-    /// SHA-256 of the bytes that the text came in.
-    pub blob: Option<&'a str>,
     /// Whether the export is the whole truth about its window.
     pub whole: bool,
     /// Columns of which the records have nothing as it was, by comma.
@@ -160,11 +158,23 @@ pub fn quarantined_batch(rows: &[QuarantinedRow], origin: &QuarantineOrigin<'_>)
         array(keys.finish()),
         array(hashes.finish()),
         repeated_text(Some(origin.header), count),
-        repeated_text(origin.blob, count),
+        repeated_text(None, count),
         array(BooleanArray::from(vec![origin.whole; count])),
         repeated_text(Some(origin.treated), count),
     ];
     RecordBatch::try_new(quarantine_spec().schema, columns).map_err(malformed)
+}
+
+/// The rows of [`quarantined_batch`], of which the SHA-256 of the bytes that they came in is known now.
+///
+/// # Errors
+/// [`Kind::Bug`].
+pub fn of_blob(batch: &RecordBatch, blob: Option<&str>) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let index = schema.index_of("blob_sha256").map_err(malformed)?;
+    let mut columns = batch.columns().to_vec();
+    columns[index] = repeated_text(blob, batch.num_rows());
+    RecordBatch::try_new(schema, columns).map_err(malformed)
 }
 
 fn hash(row: &QuarantinedRow, origin: &QuarantineOrigin<'_>) -> blake3::Hash {

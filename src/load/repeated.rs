@@ -52,7 +52,7 @@ pub async fn repeated_keys(
     staged: &Staged,
 ) -> Result<Option<Repeated>> {
     let parts: Vec<_> = staged.parts.iter().collect();
-    if parts.is_empty() {
+    if parts.is_empty() || !staged.may_repeat {
         return Ok(None);
     }
     let table = Arc::new(table_of(spec, Place::Local, new_files(&parts)?));

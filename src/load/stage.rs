@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::interleave_record_batch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::basic::ZstdLevel;
 
-use super::part::{PartWriter, Rows};
+use super::cores::on_cores;
+use super::encode::encode;
+use super::keys::Keys;
+use super::part::PartWriter;
+use super::rows::{Place, Rows, memory_of};
 use super::tally::tally_rows;
 use super::{Digest, Options};
 use crate::error::{Error, Kind, Result};
@@ -27,13 +33,13 @@ pub struct Stager<'a> {
     waiting_bytes: usize,
     waiting_rows: usize,
     overlap: Totals,
+    keys: Keys,
 }
 
 /// One partition: its file, and its rows that are not in it yet.
 struct Part {
     writer: PartWriter,
-    /// Batch and row.
-    waiting: Vec<(usize, usize)>,
+    waiting: Vec<Place>,
 }
 
 /// Who writes a file: it stands in the file's footer.
@@ -51,6 +57,8 @@ pub struct Staged {
     pub parts: Vec<StagedPart>,
     /// Rows of the day before and after the window: their own windows are the truth about them.
     pub overlap: Totals,
+    /// Whether a key may stand on more than one row.
+    pub may_repeat: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -94,6 +102,7 @@ impl<'a> Stager<'a> {
             waiting_bytes: 0,
             waiting_rows: 0,
             overlap: Totals::default(),
+            keys: Keys::new(dir),
         }
     }
 
@@ -158,7 +167,7 @@ impl<'a> Stager<'a> {
     }
 
     fn take(&mut self, batch: &RecordBatch, rows_of: BTreeMap<PartitionKey, Vec<u32>>) -> Result<()> {
-        let place = self.batches.len();
+        let place = self.batches.len() as u32;
         let mut taken = 0;
         for (key, rows) in rows_of.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             let (number, dir, author) = (self.parts.len(), &self.dir, &self.author);
@@ -169,11 +178,13 @@ impl<'a> Stager<'a> {
             let PartWriter { totals, digest, .. } = &mut part.writer;
             tally_rows(batch, &self.spec.money, &rows, totals, digest)?;
             taken += rows.len();
-            part.waiting.extend(rows.into_iter().map(|row| (place, row as usize)));
+            part.waiting.extend(rows.into_iter().map(|row| (place, row)));
         }
         if taken == 0 {
             return Ok(());
         }
+        // Those of the overlap too: at worst somebody looks for nothing.
+        self.keys.add(batch).map_err(|cause| not_kept(cause, &self.dir))?;
         self.waiting_bytes += memory_of(batch);
         self.waiting_rows += taken;
         self.batches.push(batch.clone());
@@ -206,26 +217,26 @@ impl<'a> Stager<'a> {
     /// Writes a row group for each partition, but for the smallest ones that have at most `few` rows together: these wait
     /// on, copied out of the batches, so that the batches can go.
     fn write(&mut self, few: usize) -> Result<()> {
-        let mut left = Vec::new();
+        let (mut left, mut full) = (Vec::new(), Vec::new());
         let mut parts: Vec<&mut Part> = self.parts.values_mut().collect();
         parts.sort_by_key(|part| part.waiting.len());
         for part in parts {
             if left.len() + part.waiting.len() > few {
-                let rows = Rows { batches: &self.batches, places: &part.waiting };
-                part.writer.write(self.spec, self.options, rows)?;
-                part.waiting.clear();
+                full.push((std::mem::take(&mut part.waiting), &mut part.writer));
+                continue;
             }
             let start = left.len();
             left.append(&mut part.waiting);
-            part.waiting.extend((start..left.len()).map(|row| (0, row)));
+            part.waiting.extend((start..left.len()).map(|row| (0, row as u32)));
         }
         let batches = std::mem::take(&mut self.batches);
+        write_groups(self.spec, self.options, &batches, full)?;
         (self.waiting_bytes, self.waiting_rows) = (0, left.len());
         if !left.is_empty() {
-            let rest =
-                interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &left).map_err(|cause| {
-                    Error::new(Kind::Bug, "rows could not be kept for their month").caused_by(cause)
-                })?;
+            let rest = Rows { batches: &batches, places: &left }.together(&self.spec.schema);
+            let rest = rest.map_err(|cause| {
+                Error::new(Kind::Bug, "rows could not be kept for their month").caused_by(cause)
+            })?;
             self.waiting_bytes = memory_of(&rest);
             self.batches.push(rest);
         }
@@ -238,18 +249,67 @@ impl<'a> Stager<'a> {
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn finish(mut self) -> Result<Staged> {
         self.write(0)?;
-        let mut parts = Vec::with_capacity(self.parts.len());
-        for part in self.parts.into_values() {
-            parts.extend(part.writer.finish()?);
-        }
-        Ok(Staged { parts, overlap: self.overlap })
+        let writers = self.parts.into_values().map(|part| part.writer).collect();
+        let parts = on_cores(writers, || Ok(()), |(), writer: PartWriter| writer.finish())?;
+        let may_repeat = self.keys.may_repeat().map_err(|cause| not_kept(cause, &self.dir))?;
+        Ok(Staged { parts: parts.into_iter().flatten().collect(), overlap: self.overlap, may_repeat })
     }
 }
 
-/// About what a batch holds in memory: columns without a value share one array.
-fn memory_of(batch: &RecordBatch) -> usize {
-    let columns = batch.columns().iter().filter(|column| column.null_count() < column.len());
-    columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
+fn not_kept(cause: std::io::Error, dir: &Path) -> Error {
+    Error::new(Kind::Destination, "the keys of rows could not be kept until all are there")
+        .with("folder", dir.display())
+        .hint("nothing was committed; check the disk and run the same command again")
+        .caused_by(cause)
+}
+
+/// Sorts the rows of each part and writes them as one row group.
+fn write_groups(
+    spec: &TableSpec,
+    options: &Options,
+    batches: &[RecordBatch],
+    parts: Vec<(Vec<Place>, &mut PartWriter)>,
+) -> Result<()> {
+    let failed = |cause: ArrowError| {
+        Error::new(Kind::Bug, "rows could not be sorted").with("table", &spec.name).caused_by(cause)
+    };
+    let level = ZstdLevel::try_new(options.zstd_level).map_err(|cause| {
+        Error::new(Kind::Config, "the zstd level is out of range")
+            .with("load.zstd_level", options.zstd_level)
+            .hint("use 1 to 22")
+            .caused_by(cause)
+    })?;
+    let descr = ArrowSchemaConverter::new().convert(&spec.schema).map_err(|cause| failed(cause.into()))?;
+    let (mut groups, mut writers) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
+    for (places, writer) in parts {
+        let sorted = Rows { batches, places: &places }.sorted(&spec.sort, &spec.schema);
+        groups.push(sorted.map_err(failed)?);
+        writers.push(writer);
+    }
+    let damaged = damaged(spec, options, batches, &mut groups).map_err(failed)?;
+    let batches = damaged.as_deref().unwrap_or(batches);
+    let encoded = encode(spec, &descr, batches, &groups, level)?;
+    let files = writers.into_iter().zip(encoded).collect();
+    on_cores(files, || Ok(()), |(), (writer, group)| writer.append(spec, level, group))?;
+    Ok(())
+}
+
+/// Rows that were damaged on purpose: a batch for each group, instead of those that they stand in.
+fn damaged(
+    spec: &TableSpec,
+    options: &Options,
+    batches: &[RecordBatch],
+    groups: &mut [Vec<Place>],
+) -> Result<Option<Vec<RecordBatch>>, ArrowError> {
+    let Some((mutation, money)) = options.mutation.as_ref().zip(spec.money.first()) else { return Ok(None) };
+    let mut damaged = Vec::new();
+    for (number, places) in groups.iter_mut().enumerate() {
+        let mut batch = Rows { batches, places }.together(&spec.schema)?;
+        mutation.on_rows("write", &mut batch, &money.name);
+        *places = (0..batch.num_rows() as u32).map(|row| (number as u32, row)).collect();
+        damaged.push(batch);
+    }
+    Ok(Some(damaged))
 }
 
 /// Whether a row stands outside the window, within the one day by which requests overlap.

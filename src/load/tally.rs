@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Decimal128Type;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Currency, MoneyColumn, Totals};
+use crate::model::{Currency, MoneyColumn, Texts, Totals};
 
 /// The sum modulo 2^128 of row hashes: the same for the same rows in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,15 +111,13 @@ fn tally_column(
             sum.into_iter().for_each(|sum| totals.add(&money.name, currency, sum));
             return Ok(());
         }
-        Currency::Column(name) => {
-            column(batch, name)?.as_string_opt::<i32>().ok_or_else(|| wrong_type(name))?
-        }
+        Currency::Column(name) => Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))?,
     };
     // A handful of currencies: a scan over them is quicker than a map.
     let mut sums: Vec<(&str, i128)> = Vec::new();
     for row in rows {
         // Nothing is nothing in every currency; other amounts without one are summed by themselves.
-        let currency = if currencies.is_valid(row) { currencies.value(row) } else { "" };
+        let currency = currencies.get(row).unwrap_or_default();
         let amount = amounts.value(row);
         if amount == 0 && currency.is_empty() {
             continue;

@@ -16,6 +16,7 @@ mod receipt;
 mod requests;
 mod status;
 mod table;
+mod texts;
 mod totals;
 
 pub use check::{Check, Checkup, Verdict};
@@ -45,4 +46,5 @@ pub use table::{
     Currency, DEFAULT_PARTITION, MoneyColumn, PartitionKey, TREATED_VARIOUSLY, TableSpec, treatments,
     with_treatments,
 };
+pub use texts::Texts;
 pub use totals::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals, format_money, shorten_decimal};

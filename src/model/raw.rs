@@ -114,6 +114,20 @@ impl RawBatch {
         Some(&self.data[start as usize..end as usize])
     }
 
+    /// Where the cells of a row begin, for [`RawBatch::cell_at`]: the next cells of the row follow.
+    #[must_use]
+    pub fn first_cell(&self, row: usize) -> usize {
+        self.row_start(row)
+    }
+
+    /// The bytes of the cell at a place that a row has.
+    #[must_use]
+    #[inline]
+    pub fn cell_at(&self, place: usize) -> &[u8] {
+        let [start, end] = self.cells[place];
+        &self.data[start as usize..end as usize]
+    }
+
     pub fn cells(&self, row: usize) -> impl Iterator<Item = &[u8]> {
         (0..self.width(row)).filter_map(move |column| self.cell(row, column))
     }

@@ -11,6 +11,7 @@ use arrow::datatypes::DataType;
 use crate::model::{DateOrder, FaultCode, RawBatch};
 use crate::schema::LogicalType;
 
+use super::coder::{Coder, Uncoded};
 use super::dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 use super::decimal::parse_decimal;
 
@@ -33,9 +34,15 @@ pub(super) struct Source {
     pub order: Option<DateOrder>,
     /// The most bytes of text that a batch has had there: what the next one is given from the start.
     pub text_bytes: usize,
+    /// Of its texts, as long as they come again and again.
+    pub coder: Option<Coder>,
 }
 
 impl Source {
+    pub fn has_texts(&self) -> bool {
+        matches!(self.logical, LogicalType::String | LogicalType::Month)
+    }
+
     pub fn has_dates(&self) -> bool {
         matches!(self.logical, LogicalType::Date | LogicalType::Timestamp | LogicalType::Month)
     }
@@ -52,6 +59,7 @@ struct Column {
 
 enum Values {
     Text { bytes: Vec<u8>, ends: Vec<i32> },
+    Coded(Vec<u16>),
     Decimal(Vec<i128>),
     // Integers, and timestamps in microseconds.
     Wide(Vec<i64>),
@@ -59,7 +67,10 @@ enum Values {
     Boolean(Vec<bool>),
 }
 
-/// Types the given rows of a batch: one array per source, with a place-holder where a cell is at fault.
+/// A row of the batch, and where its cells begin.
+type Row = (usize, usize);
+
+/// Types the given rows of a batch, which have a cell for each column of the header: one array per source, with a place-holder where a cell is at fault.
 pub(super) fn type_rows(
     raw: &RawBatch,
     rows: &[usize],
@@ -67,8 +78,12 @@ pub(super) fn type_rows(
     bad: &mut Vec<BadCell>,
 ) -> Vec<ArrayRef> {
     let mut columns: Vec<Column> = sources.iter().map(|source| Column::new(source, rows.len())).collect();
-    for block in rows.chunks(BLOCK_ROWS) {
-        for (source, column) in sources.iter().zip(&mut columns) {
+    let mut block: Vec<Row> = Vec::with_capacity(BLOCK_ROWS);
+    for rows in rows.chunks(BLOCK_ROWS) {
+        block.clear();
+        block.extend(rows.iter().map(|row| (*row, raw.first_cell(*row))));
+        let block = block.as_slice();
+        for (source, column) in sources.iter_mut().zip(&mut columns) {
             column.take(raw, block, source, bad);
         }
     }
@@ -77,7 +92,7 @@ pub(super) fn type_rows(
             source.text_bytes = source.text_bytes.max(bytes.len());
         }
     }
-    sources.iter().zip(columns).map(|(source, column)| column.finish(raw, rows, source, bad)).collect()
+    sources.iter_mut().zip(columns).map(|(source, column)| column.finish(raw, rows, source, bad)).collect()
 }
 
 #[inline]
@@ -91,6 +106,9 @@ pub(super) fn is_blank(cell: &[u8]) -> bool {
 impl Column {
     fn new(source: &Source, rows: usize) -> Self {
         let values = match source.logical {
+            LogicalType::String | LogicalType::Month if source.coder.is_some() => {
+                Values::Coded(Vec::with_capacity(rows))
+            }
             LogicalType::String | LogicalType::Month => {
                 let mut ends = Vec::with_capacity(rows + 1);
                 ends.push(0);
@@ -106,36 +124,41 @@ impl Column {
         Column { valid: Vec::with_capacity(rows), values }
     }
 
-    fn take(&mut self, raw: &RawBatch, block: &[usize], source: &Source, bad: &mut Vec<BadCell>) {
+    fn take(&mut self, raw: &RawBatch, block: &[Row], source: &mut Source, bad: &mut Vec<BadCell>) {
         let valid = &mut self.valid;
         match &mut self.values {
-            Values::Text { bytes, ends } => take_text(raw, block, source, valid, bytes, ends, bad),
+            Values::Text { .. } | Values::Coded(_) => {
+                take_text(raw, block, source, valid, &mut self.values, bad);
+            }
             Values::Decimal(values) => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| {
-                    parse_decimal(cell, source.scale)
-                });
+                take_values(raw, block, source, valid, values, bad, |cell| parse_decimal(cell, source.scale));
             }
             Values::Wide(values) if source.logical == LogicalType::Timestamp => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| {
+                take_values(raw, block, source, valid, values, bad, |cell| {
                     parse_timestamp(cell, source.order)
                 });
             }
             Values::Wide(values) => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| parse_integer(cell));
+                take_values(raw, block, source, valid, values, bad, |cell| parse_integer(cell));
             }
             Values::Days(values) => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| parse_date(cell, source.order));
+                take_values(raw, block, source, valid, values, bad, |cell| parse_date(cell, source.order));
             }
             Values::Boolean(values) => {
-                take_values(raw, block, source, valid, values, bad, |_, cell| parse_boolean(cell));
+                take_values(raw, block, source, valid, values, bad, |cell| parse_boolean(cell));
             }
         }
     }
 
-    fn finish(self, raw: &RawBatch, rows: &[usize], source: &Source, bad: &mut Vec<BadCell>) -> ArrayRef {
+    fn finish(self, raw: &RawBatch, rows: &[usize], source: &mut Source, bad: &mut Vec<BadCell>) -> ArrayRef {
         let nulls = self.valid.contains(&false).then(|| NullBuffer::from(self.valid));
         match self.values {
             Values::Text { bytes, ends } => text_array(raw, rows, source, bytes, ends, nulls, bad),
+            Values::Coded(codes) => {
+                let coder = source.coder.as_mut().expect("a column is coded as long as it has a coder");
+                coder.passed(codes.len());
+                coder.array(codes, nulls)
+            }
             Values::Decimal(values) => {
                 Arc::new(Decimal128Array::new(values.into(), nulls).with_data_type(source.arrow.clone()))
             }
@@ -153,19 +176,19 @@ impl Column {
 #[inline]
 fn take_values<T: Default>(
     raw: &RawBatch,
-    block: &[usize],
+    block: &[Row],
     source: &Source,
     valid: &mut Vec<bool>,
     values: &mut Vec<T>,
     bad: &mut Vec<BadCell>,
-    parse: impl Fn(usize, &[u8]) -> Result<T, FaultCode>,
+    parse: impl Fn(&[u8]) -> Result<T, FaultCode>,
 ) {
-    for &row in block {
-        let cell = raw.cell(row, source.cell).unwrap_or_default();
+    for &(row, first) in block {
+        let cell = raw.cell_at(first + source.cell);
         let parsed = if is_blank(cell) {
             if source.required { Err(FaultCode::MissingValue) } else { Ok(None) }
         } else {
-            parse(row, cell).map(Some)
+            parse(cell).map(Some)
         };
         match parsed {
             Ok(value) => {
@@ -181,34 +204,83 @@ fn take_values<T: Default>(
     }
 }
 
-/// Texts are copied as they stand, outer blanks included; whether they are UTF-8 is looked at in [`text_array`].
+/// Texts are taken as they stand, outer blanks included; whether plain ones are UTF-8 is looked at in [`text_array`].
 fn take_text(
     raw: &RawBatch,
-    block: &[usize],
-    source: &Source,
+    block: &[Row],
+    source: &mut Source,
     valid: &mut Vec<bool>,
-    bytes: &mut Vec<u8>,
-    ends: &mut Vec<i32>,
+    values: &mut Values,
     bad: &mut Vec<BadCell>,
 ) {
-    for &row in block {
-        let cell = raw.cell(row, source.cell).unwrap_or_default();
+    for &(row, first) in block {
+        let cell = raw.cell_at(first + source.cell);
         let blank = is_blank(cell);
         if blank && source.required {
             bad.push((row, source.column, FaultCode::MissingValue));
         }
-        if !blank && source.logical == LogicalType::Month {
-            match parse_month(cell, source.order) {
-                Ok(MonthCell::Month(month)) => bytes.extend_from_slice(month.to_string().as_bytes()),
-                Ok(MonthCell::Text(text)) => bytes.extend_from_slice(text),
-                Err(code) => bad.push((row, source.column, code)),
+        let month;
+        let text = match source.logical {
+            _ if blank => b"",
+            LogicalType::Month => match parse_month(cell, source.order) {
+                Ok(MonthCell::Month(found)) => {
+                    month = found.to_string();
+                    month.as_bytes()
+                }
+                Ok(MonthCell::Text(text)) => text,
+                Err(code) => {
+                    bad.push((row, source.column, code));
+                    b""
+                }
+            },
+            _ => cell,
+        };
+        let is_valid = !blank || source.required;
+        push_text(text, is_valid, row, source, valid, values, bad);
+        valid.push(is_valid);
+    }
+}
+
+#[inline]
+fn push_text(
+    text: &[u8],
+    is_valid: bool,
+    row: usize,
+    source: &mut Source,
+    valid: &[bool],
+    values: &mut Values,
+    bad: &mut Vec<BadCell>,
+) {
+    if let (Values::Coded(codes), Some(coder)) = (&mut *values, &mut source.coder) {
+        match is_valid.then(|| coder.code(text)).unwrap_or(Ok(0)) {
+            Ok(code) => return codes.push(code),
+            Err(Uncoded::NotUtf8) => {
+                bad.push((row, source.column, FaultCode::NotUtf8));
+                // The row goes, or the cell becomes null.
+                if let Ok(code) = coder.code(b"") {
+                    return codes.push(code);
+                }
             }
-        } else if !blank {
-            bytes.extend_from_slice(cell);
+            Err(Uncoded::TooMany) => {}
         }
-        valid.push(!blank || source.required);
+        *values = plain(codes, valid, coder);
+        source.coder = None;
+    }
+    if let Values::Text { bytes, ends } = values {
+        bytes.extend_from_slice(text);
         ends.push(bytes.len() as i32);
     }
+}
+
+/// What was coded so far, as it stands.
+fn plain(codes: &[u16], valid: &[bool], coder: &Coder) -> Values {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(codes.len() + 1));
+    ends.push(0);
+    for (code, valid) in codes.iter().zip(valid) {
+        bytes.extend_from_slice(if *valid { coder.text(*code) } else { b"" });
+        ends.push(bytes.len() as i32);
+    }
+    Values::Text { bytes, ends }
 }
 
 /// One look over the whole column tells that it is ASCII, which nearly all are; else each cell is looked at.

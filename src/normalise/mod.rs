@@ -21,9 +21,11 @@
 //! The census of `decode` sums the same money from the bytes, with code of its own: what both sides say must be equal.
 
 mod cells;
+mod coder;
 mod contract;
 mod dates;
 mod decimal;
+mod hash;
 mod lineage;
 mod orders;
 mod personal;
@@ -41,23 +43,27 @@ pub use personal::{HashKey, Personal, Treatment};
 pub use rules::rule;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::model::{DateOrder, FaultCode, MoneyColumn, Normalised, RawBatch};
 use crate::schema::{Column, Dataset, HeaderMatch};
 
 use cells::{BadCell, Source, type_rows};
+use coder::Coder;
 use contract::{decide, may_be_null};
-use lineage::{Extra, identified, key_text, origin_columns, row_hashes, row_keys};
+use hash::RowHasher;
+use lineage::{Extra, identified, key_text, origin_columns, row_keys};
 use orders::Proof;
 use personal::Treated;
 use refuse::{Columns, nulled, quarantine, with_nulled, without};
 
 /// Types the rows of one file.
 pub struct Normaliser {
-    schema: arrow::datatypes::SchemaRef,
+    schema: SchemaRef,
     columns: Columns,
     // One for each column that the file has, in the order of the table.
     sources: Vec<Source>,
@@ -74,6 +80,7 @@ pub struct Normaliser {
     /// For each column that the file lacks, nulls for as many rows as the largest batch has: the batches share them.
     nulls: Vec<ArrayRef>,
     decided: bool,
+    hasher: RowHasher,
 }
 
 impl Normaliser {
@@ -93,6 +100,7 @@ impl Normaliser {
                 required: column.required,
                 order: None,
                 text_bytes: 0,
+                coder: None,
             })
         };
         Normaliser {
@@ -111,7 +119,17 @@ impl Normaliser {
             origin,
             nulls: Vec::new(),
             decided: false,
+            hasher: RowHasher::default(),
         }
+    }
+
+    /// Gives texts that come again and again as dictionaries of Arrow, a column of a batch this way or that: see
+    /// [`Texts`](crate::model::Texts).
+    #[must_use]
+    pub fn coded(mut self) -> Normaliser {
+        let texts = self.sources.iter_mut().filter(|source| source.has_texts());
+        texts.for_each(|source| source.coder = Some(Coder::default()));
+        self
     }
 
     /// By the words of a pipeline.
@@ -197,7 +215,7 @@ impl Normaliser {
         let months = typed_totals::months(&columns[self.driving_date]);
         let fields = &self.schema.fields()[..business];
         let totals = typed_totals::sum(&self.money, fields, &columns, rows.len());
-        let hashes = row_hashes(fields, &columns, rows.len());
+        let hashes = self.hasher.hashes(fields, &columns, rows.len());
         let key_parts: Vec<_> = self.key.iter().map(|index| key_text(&columns[*index])).collect();
         let mut keys = row_keys(&key_parts, rows.len());
         if self.key.is_empty() {
@@ -208,9 +226,20 @@ impl Normaliser {
 
         columns.extend(origin_columns(&self.origin, self.matched.version, raw, &rows));
         columns.extend([keys, hashes, extra]);
-        let batch = RecordBatch::try_new(self.schema.clone(), columns)
+        let batch = RecordBatch::try_new(self.schema_of(&columns), columns)
             .expect("each column was built with the type and length that the schema gives it");
         Normalised { batch, months, quarantined, discarded, nulled, totals }
+    }
+
+    /// The table's schema, for columns of which some are coded.
+    fn schema_of(&self, columns: &[ArrayRef]) -> SchemaRef {
+        let fields = self.schema.fields().iter().zip(columns);
+        if fields.clone().all(|(field, column)| field.data_type() == column.data_type()) {
+            return Arc::clone(&self.schema);
+        }
+        let fields =
+            fields.map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
     fn provide_nulls(&mut self, rows: usize) {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, TimestampMicrosecondType};
 
-use crate::model::{Currency, MoneyColumn, Month, Totals};
+use crate::model::{Currency, MoneyColumn, Month, Texts, Totals};
 
 use super::dates::MICROS_PER_DAY;
 
@@ -27,7 +27,7 @@ pub(super) fn sum(money: &[MoneyColumn], fields: &[Arc<Field>], columns: &[Array
             }
             Currency::Column(name) => {
                 for (code, sum) in
-                    array_of(name).map_or_else(Vec::new, |codes| by_code(amounts, codes.as_string()))
+                    array_of(name).and_then(Texts::of).map_or_else(Vec::new, |codes| by_code(amounts, codes))
                 {
                     // Two spellings of one code meet here.
                     totals.add(&column.name, &code.trim_ascii().to_ascii_uppercase(), sum);
@@ -40,14 +40,15 @@ pub(super) fn sum(money: &[MoneyColumn], fields: &[Arc<Field>], columns: &[Array
 
 /// Sums by the code as it stands. A file has few currencies, and neighbours mostly share one: a list is enough.
 /// Amounts without a code are summed by themselves: transaction columns are blank by design on adjustments.
-fn by_code<'a>(amounts: &Decimal128Array, codes: &'a StringArray) -> Vec<(&'a str, i128)> {
+fn by_code<'a>(amounts: &Decimal128Array, codes: Texts<'a>) -> Vec<(&'a str, i128)> {
     let mut sums: Vec<(&str, i128)> = Vec::new();
     let mut last = 0;
     for row in 0..amounts.len() {
-        if amounts.is_null(row) || (codes.is_null(row) && amounts.value(row) == 0) {
+        let code = codes.get(row);
+        if amounts.is_null(row) || (code.is_none() && amounts.value(row) == 0) {
             continue;
         }
-        let code = if codes.is_null(row) { "" } else { codes.value(row) };
+        let code = code.unwrap_or_default();
         if sums.get(last).is_none_or(|(known, _)| *known != code) {
             last = sums.iter().position(|(known, _)| *known == code).unwrap_or(sums.len());
             if last == sums.len() {

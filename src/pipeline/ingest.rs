@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::receipt::Outcomes;
-use super::settle::{Source, commit_source};
+use super::settle::{Source, commit_read, read_source};
 use super::{Raw, Settings, Tools, check_treatments, finish, look_after};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -85,10 +85,13 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
             held_as: None,
         };
         receipt.source_files = vec![name.clone()];
+        receipt.treatments = settings.terms(&ingest.dataset.name).personal.labels();
         let table = ingest.dataset.name.as_str();
-        let settled = match keep_raw(&lake, file, settings.raw != Raw::None, &mut receipt).await {
-            Ok(_) => commit_source(&tools, source, &mut receipt, None).await,
-            Err(error) => Err(error),
+        // The bytes are kept while they are read.
+        let kept = keep_raw(&lake, file, settings.raw != Raw::None, &mut receipt);
+        let settled = match tokio::join!(kept, read_source(&tools, source)) {
+            (Ok(_), Ok(read)) => commit_read(&tools, read, &mut receipt, None).await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
         };
         match settled {
             Ok(written) => outcomes.add(table, receipt, Some(written)),

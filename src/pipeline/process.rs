@@ -27,8 +27,6 @@ pub(super) struct Input<'a> {
     /// Whether it is.
     pub whole: bool,
     pub file: &'a Path,
-    /// SHA-256 of the file.
-    pub blob: Option<&'a str>,
     /// For messages and `_pc_source_file`.
     pub name: &'a str,
     /// Everything of the origin but the file's name.
@@ -163,7 +161,8 @@ fn process_text(
     let declared = input.decode.date_order;
     let normaliser = || {
         let mut normaliser = Normaliser::new(input.dataset, matched.clone(), origin.clone())
-            .under(input.normalise, input.dataset);
+            .under(input.normalise, input.dataset)
+            .coded();
         declared.into_iter().for_each(|order| normaliser.declare(order));
         normaliser
     };
@@ -262,7 +261,6 @@ impl Seen {
             loaded_at: input.origin.loaded_at,
             schema_version: text.version,
             header: text.header,
-            blob: input.blob,
             whole: input.whole,
             treated: &input.normalise.personal.treated().join(","),
         };

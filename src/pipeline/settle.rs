@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fetch::Fetched;
@@ -163,26 +162,55 @@ impl Fence<'_> {
     }
 }
 
-/// Processes a file and commits its rows, then the refused ones, then what they changed: a crash in between leaves the
-/// export open in the ledger, and the next run does the rest.
-///
+/// A file that was read: its rows are on local disk, and nothing is in the lake.
+pub(super) struct ReadSource {
+    source: Source,
+    spec: TableSpec,
+    processed: Processed,
+    _spool: tempfile::TempDir,
+}
+
+/// Processes a file and commits it.
 ///
 /// # Errors
-/// [`Kind::Contract`] when it does not balance or a guard holds it; [`Kind::Destination`]; [`Kind::Pending`] when the export is
-/// another run's by now.
+/// Those of [`read_source`] and [`commit_read`].
 pub(super) async fn commit_source(
     tools: &Tools<'_>,
     source: Source,
     receipt: &mut WindowReceipt,
     fence: Option<Fence<'_>>,
 ) -> Result<Written> {
+    receipt.treatments = tools.settings.terms(&source.dataset.name).personal.labels();
+    commit_read(tools, read_source(tools, source).await?, receipt, fence).await
+}
+
+/// Decodes, types and stages a file.
+///
+/// # Errors
+/// [`Kind::Contract`] when it does not balance; [`Kind::Destination`].
+pub(super) async fn read_source(tools: &Tools<'_>, source: Source) -> Result<ReadSource> {
     let Tools { settings, lake, observer, .. } = *tools;
-    let terms = settings.terms(&source.dataset.name);
-    let spec = terms.table(&source.dataset);
-    receipt.treatments = terms.personal.labels();
+    let spec = settings.terms(&source.dataset.name).table(&source.dataset);
     let spool = lake.spool_dir()?;
-    let (source, processed) =
-        process_on_thread(settings, observer, source, receipt, &spec, spool.path()).await?;
+    let (source, processed) = process_on_thread(settings, observer, source, &spec, spool.path()).await?;
+    Ok(ReadSource { source, spec, processed, _spool: spool })
+}
+
+/// Commits the rows of a file that was read, then the refused ones, then what they changed: a crash in between leaves the
+/// export open in the ledger, and the next run does the rest.
+///
+/// # Errors
+/// [`Kind::Contract`] when a guard holds it; [`Kind::Destination`]; [`Kind::Pending`] when the export is another run's by
+/// now.
+pub(super) async fn commit_read(
+    tools: &Tools<'_>,
+    read: ReadSource,
+    receipt: &mut WindowReceipt,
+    fence: Option<Fence<'_>>,
+) -> Result<Written> {
+    let Tools { settings, observer, .. } = *tools;
+    let ReadSource { source, spec, processed, _spool } = read;
+    let terms = settings.terms(&source.dataset.name);
     describe(receipt, &processed);
     let guards = source.guarded.then_some(&settings.load.guards);
     if let Some(guards) = guards {
@@ -319,12 +347,10 @@ async fn process_on_thread(
     settings: &Settings,
     observer: &Observer,
     source: Source,
-    receipt: &WindowReceipt,
     spec: &TableSpec,
     spool: &Path,
 ) -> Result<(Source, Processed)> {
     let (settings, observer) = (settings.clone(), observer.clone());
-    let blob = receipt.blob_sha256.clone();
     let (spec, spool) = (spec.clone(), spool.to_owned());
     let work = tokio::task::spawn_blocking(move || {
         let processed = process(&Input {
@@ -334,7 +360,6 @@ async fn process_on_thread(
             window: source.window,
             whole: source.whole,
             file: &source.file,
-            blob: blob.as_deref(),
             name: &source.name,
             origin: Origin {
                 run_id: settings.run_id,
@@ -397,7 +422,7 @@ async fn commit_quarantine(
     let mut stager = Stager::new(&spec, context.options, &settings.account, &author, spool.path());
     let key = PartitionKey { account: settings.account.clone(), value: source.dataset.name.to_string() };
     for batch in &processed.quarantine {
-        stager.push(key.clone(), RecordBatch::clone(batch))?;
+        stager.push(key.clone(), load::of_blob(batch, blob)?)?;
     }
     let staged = stager.finish()?;
     if staged.totals().rows != processed.counts.quarantined {

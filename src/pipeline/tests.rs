@@ -37,7 +37,6 @@ fn outcome(bytes: &[u8], batch_bytes: usize) -> String {
         window: None,
         whole: false,
         file: &file,
-        blob: None,
         name: "file",
         origin: Origin {
             run_id: RunId(uuid::Uuid::nil()),

@@ -11,7 +11,7 @@ use super::dataset::{Column, Dataset};
 
 /// The rules by which rows are typed, identified and hashed. Whoever changes what a cell becomes, what a key is made of
 /// or how a row is hashed adds one: differences between rows of two rules are ours, and no restatement of Microsoft's.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 /// Columns that we add to every row, in their order, with whether they may be null.
 ///

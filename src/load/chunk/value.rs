@@ -1,0 +1,272 @@
+//! What the encoder has to know of a type of Parquet.
+
+use parquet::data_type::{ByteArray, FixedLenByteArray};
+use parquet::file::statistics::{Statistics, ValueStatistics};
+
+/// Statistics have at most so many bytes of a text, as those of the parquet crate.
+pub(super) const BOUND_BYTES: usize = 64;
+
+/// A value as it stands in a column; ordered as Parquet orders it.
+pub(in crate::load) trait Value: Copy + Ord {
+    /// Whether the format has dictionaries of them.
+    const MAY_BE_CODED: bool = true;
+
+    /// In the encoding PLAIN.
+    fn put(self, page: &mut Vec<u8>);
+
+    /// Each of them.
+    fn put_all(values: &[Self], page: &mut Vec<u8>) {
+        values.iter().for_each(|value| value.put(page));
+    }
+
+    /// As a bound of a page, and in a bloom filter.
+    fn bytes(self) -> Vec<u8>;
+
+    /// How many bytes [`Value::put`] adds.
+    fn size(self) -> usize;
+
+    /// Of the smallest and the greatest value; `None` where there is none, or where no bound is short enough.
+    fn statistics(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics;
+
+    /// Not greater than the value, and short.
+    fn lower(self) -> Bound {
+        Bound { bytes: self.bytes(), exact: true }
+    }
+
+    /// Not less than the value, and short where that is possible.
+    fn upper(self) -> Bound {
+        self.lower()
+    }
+}
+
+/// A bound of some values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::load) struct Bound {
+    pub(super) bytes: Vec<u8>,
+    /// Whether it is one of them.
+    pub(super) exact: bool,
+}
+
+impl Value for &str {
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&(self.len() as u32).to_le_bytes());
+        page.extend_from_slice(self.as_bytes());
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+
+    fn size(self) -> usize {
+        self.len() + 4
+    }
+
+    fn lower(self) -> Bound {
+        let short = &self[..self.floor_char_boundary(BOUND_BYTES)];
+        Bound { bytes: short.as_bytes().to_vec(), exact: short.len() == self.len() }
+    }
+
+    fn upper(self) -> Bound {
+        let mut short = &self[..self.floor_char_boundary(BOUND_BYTES)];
+        if short.len() == self.len() {
+            return self.lower();
+        }
+        // The next greater text of at most this length: the last character that has a successor is replaced by it.
+        while let Some(last) = short.chars().next_back() {
+            short = &short[..short.len() - last.len_utf8()];
+            let next = char::from_u32(last as u32 + 1).filter(|next| next.len_utf8() == last.len_utf8());
+            if let Some(next) = next {
+                return Bound { bytes: format!("{short}{next}").into_bytes(), exact: false };
+            }
+        }
+        Bound { bytes: self.as_bytes().to_vec(), exact: true }
+    }
+
+    fn statistics(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
+        byte_arrays(bounds, nulls)
+    }
+}
+
+fn byte_arrays(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
+    let [min, max] = bounds.map(|bound| bound.map(|Bound { bytes, exact }| (ByteArray::from(bytes), exact)));
+    let is_exact = |bound: &Option<(ByteArray, bool)>| bound.as_ref().is_none_or(|(_, exact)| *exact);
+    let exact = [is_exact(&min), is_exact(&max)];
+    let statistics = ValueStatistics::new(
+        min.map(|(bytes, _)| bytes),
+        max.map(|(bytes, _)| bytes),
+        None,
+        Some(nulls),
+        false,
+    );
+    Statistics::ByteArray(statistics.with_min_is_exact(exact[0]).with_max_is_exact(exact[1]))
+}
+
+/// Bytes of any length.
+impl Value for &[u8] {
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&(self.len() as u32).to_le_bytes());
+        page.extend_from_slice(self);
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.to_vec()
+    }
+
+    fn size(self) -> usize {
+        self.len() + 4
+    }
+
+    fn lower(self) -> Bound {
+        let short = &self[..self.len().min(BOUND_BYTES)];
+        Bound { bytes: short.to_vec(), exact: short.len() == self.len() }
+    }
+
+    fn upper(self) -> Bound {
+        let short = &self[..self.len().min(BOUND_BYTES)];
+        let last = short.iter().rposition(|byte| *byte < u8::MAX).filter(|_| short.len() < self.len());
+        let Some(last) = last else { return Bound { bytes: self.to_vec(), exact: true } };
+        let mut bytes = short[..=last].to_vec();
+        bytes[last] += 1;
+        Bound { bytes, exact: false }
+    }
+
+    fn statistics(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
+        byte_arrays(bounds, nulls)
+    }
+}
+
+impl Value for bool {
+    const MAY_BE_CODED: bool = false;
+
+    fn put(self, page: &mut Vec<u8>) {
+        page.push(u8::from(self));
+    }
+
+    /// Eight in a byte.
+    fn put_all(values: &[Self], page: &mut Vec<u8>) {
+        page.extend(values.chunks(8).map(|eight| {
+            eight.iter().enumerate().fold(0, |byte, (bit, value)| byte | u8::from(*value) << bit)
+        }));
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        vec![u8::from(self)]
+    }
+
+    fn size(self) -> usize {
+        1
+    }
+
+    fn statistics(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
+        let [min, max] = bounds.map(|bound| bound.map(|bound| bound.bytes == [1]));
+        Statistics::Boolean(ValueStatistics::new(min, max, None, Some(nulls), false))
+    }
+}
+
+/// A decimal of 16 bytes.
+impl Value for i128 {
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&self.to_be_bytes());
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+
+    fn size(self) -> usize {
+        16
+    }
+
+    fn statistics(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
+        fixed(bounds, nulls, true)
+    }
+}
+
+/// Bytes of a fixed length.
+impl Value for [u8; 16] {
+    fn put(self, page: &mut Vec<u8>) {
+        page.extend_from_slice(&self);
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.to_vec()
+    }
+
+    fn size(self) -> usize {
+        16
+    }
+
+    fn statistics(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
+        fixed(bounds, nulls, false)
+    }
+}
+
+fn fixed(bounds: [Option<Bound>; 2], nulls: u64, signed: bool) -> Statistics {
+    let [min, max] =
+        bounds.map(|bound| bound.map(|bound| FixedLenByteArray::from(ByteArray::from(bound.bytes))));
+    let statistics = ValueStatistics::new(min, max, None, Some(nulls), false);
+    Statistics::FixedLenByteArray(statistics.with_backwards_compatible_min_max(signed))
+}
+
+macro_rules! number {
+    ($type:ty, $statistics:path) => {
+        impl Value for $type {
+            fn put(self, page: &mut Vec<u8>) {
+                page.extend_from_slice(&self.to_le_bytes());
+            }
+
+            fn bytes(self) -> Vec<u8> {
+                self.to_le_bytes().to_vec()
+            }
+
+            fn size(self) -> usize {
+                size_of::<$type>()
+            }
+
+            fn statistics(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
+                let [min, max] = bounds.map(|bound| {
+                    let bytes = bound.and_then(|bound| bound.bytes.try_into().ok());
+                    bytes.map(<$type>::from_le_bytes)
+                });
+                let statistics = ValueStatistics::new(min, max, None, Some(nulls), false);
+                $statistics(statistics.with_backwards_compatible_min_max(true))
+            }
+        }
+    };
+}
+
+number!(i64, Statistics::Int64);
+number!(i32, Statistics::Int32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_of_long_texts_are_short_and_hold() {
+        let long = "é".repeat(50);
+        let texts = [
+            long.as_str(),
+            "a",
+            "",
+            &"\u{10ffff}".repeat(40),
+            &"x\u{10ffff}".repeat(30),
+            &"\u{7f}".repeat(99),
+        ];
+        for text in texts {
+            let (lower, upper) = (text.lower(), text.upper());
+            assert!(lower.bytes.as_slice() <= text.as_bytes() && lower.bytes.len() <= BOUND_BYTES);
+            assert!(upper.bytes.as_slice() >= text.as_bytes());
+            assert!(str::from_utf8(&lower.bytes).is_ok() && str::from_utf8(&upper.bytes).is_ok());
+            assert_eq!(lower.exact, lower.bytes == text.as_bytes());
+            assert_eq!(upper.exact, upper.bytes == text.as_bytes());
+        }
+        assert_eq!(long.as_str().upper().bytes.len(), BOUND_BYTES);
+        for bytes in [&[7u8; 99][..], &[u8::MAX; 99], &[1, u8::MAX, 3].repeat(50), b"", b"abc"] {
+            let (lower, upper) = (bytes.lower(), bytes.upper());
+            assert!(lower.bytes.as_slice() <= bytes && lower.bytes.len() <= BOUND_BYTES);
+            assert!(upper.bytes.as_slice() >= bytes);
+            assert_eq!((lower.exact, upper.exact), (lower.bytes == bytes, upper.bytes == bytes));
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Columns of row groups, gathered and encoded one by one on all cores: a column is in memory only while it is encoded, and
+//! what it is gathered from stays in the cache of a core while it goes to every partition.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch, StringArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Field, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    UInt16Type,
+};
+use foldhash::fast::FixedState;
+use parquet::basic::ZstdLevel;
+use parquet::errors::{ParquetError, Result};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
+
+use super::chunk::{Chunk, Chunker, Column, Value, Values};
+use super::cores::on_cores;
+use super::rows::Place;
+use crate::error::{self, Error, Kind};
+use crate::model::TableSpec;
+
+/// A dictionary that is larger is not worth looking values up in: the limit of the parquet crate.
+const DICTIONARY_BYTES: usize = 1 << 20;
+
+/// So many values may all be different before half of them must have been there before.
+const DISTINCT_AT_FIRST: usize = 512;
+
+/// Encodes row groups: for each of `groups`, the places of its rows in the batches, the chunks of its columns.
+pub(super) fn encode(
+    spec: &TableSpec,
+    descr: &SchemaDescriptor,
+    batches: &[RecordBatch],
+    groups: &[Vec<Place>],
+    level: ZstdLevel,
+) -> error::Result<Vec<Vec<Chunk>>> {
+    let columns: Vec<_> = spec.schema.fields().iter().enumerate().collect();
+    let failed = |cause: ParquetError| {
+        Error::new(Kind::Bug, "rows could not be encoded").with("table", &spec.name).caused_by(cause)
+    };
+    let work = |chunker: &mut Chunker, (index, field): (usize, &Arc<Field>)| {
+        let source = Source {
+            arrays: batches.iter().map(|batch| batch.column(index)).collect(),
+            groups,
+            descr: descr.column(index),
+            bloom: spec.lookup.contains(field.name()),
+        };
+        source.encode(chunker, field.data_type()).map_err(failed)
+    };
+    let columns = on_cores(columns, || Chunker::new(level).map_err(failed), work)?;
+    let mut encoded: Vec<Vec<Chunk>> = groups.iter().map(|_| Vec::with_capacity(columns.len())).collect();
+    for chunks in columns {
+        encoded.iter_mut().zip(chunks).for_each(|(group, chunk)| group.push(chunk));
+    }
+    Ok(encoded)
+}
+
+/// One column of the batches.
+struct Source<'a> {
+    arrays: Vec<&'a ArrayRef>,
+    groups: &'a [Vec<Place>],
+    descr: ColumnDescPtr,
+    bloom: bool,
+}
+
+impl<'a> Source<'a> {
+    /// A chunk for each group.
+    fn encode(&self, chunker: &mut Chunker, kind: &DataType) -> Result<Vec<Chunk>> {
+        match kind {
+            DataType::Utf8 if self.is_coded() => self.encode_coded(chunker),
+            DataType::Utf8 => {
+                let arrays = self.arrays.iter().map(|array| plain(array)).collect::<Result<Vec<_>>>()?;
+                self.encode_each(chunker, |batch, row| arrays[batch].value(row))
+            }
+            DataType::Binary => {
+                let arrays: Vec<_> = self.arrays.iter().map(|array| array.as_binary::<i32>()).collect();
+                self.encode_each(chunker, |batch, row| arrays[batch].value(row))
+            }
+            DataType::Boolean => {
+                let arrays: Vec<_> = self.arrays.iter().map(|array| array.as_boolean()).collect();
+                self.encode_each(chunker, |batch, row| arrays[batch].value(row))
+            }
+            DataType::FixedSizeBinary(16) => {
+                let arrays: Vec<_> = self.arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
+                self.encode_each(chunker, |batch, row| {
+                    let mut bytes = [0; 16];
+                    bytes.copy_from_slice(arrays[batch].value(row));
+                    bytes
+                })
+            }
+            // More than 18 digits are 16 bytes in a file.
+            DataType::Decimal128(19.., _) => self.encode_numbers::<Decimal128Type>(chunker),
+            DataType::Int64 => self.encode_numbers::<Int64Type>(chunker),
+            DataType::Int32 => self.encode_numbers::<Int32Type>(chunker),
+            DataType::Date32 => self.encode_numbers::<Date32Type>(chunker),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                self.encode_numbers::<TimestampMicrosecondType>(chunker)
+            }
+            other => Err(ParquetError::NYI(format!("columns of type {other}"))),
+        }
+    }
+
+    /// Whether all that has a value is coded.
+    fn is_coded(&self) -> bool {
+        self.arrays
+            .iter()
+            .all(|array| array.data_type() != &DataType::Utf8 || array.null_count() == array.len())
+    }
+
+    fn encode_numbers<T: ArrowPrimitiveType>(&self, chunker: &mut Chunker) -> Result<Vec<Chunk>>
+    where
+        T::Native: Value + Hash,
+    {
+        let slices: Vec<&[T::Native]> =
+            self.arrays.iter().map(|array| &**array.as_primitive::<T>().values()).collect();
+        self.encode_each(chunker, |batch, row| slices[batch][row])
+    }
+
+    /// Texts that are coded already, each batch with a dictionary of its own: a row group has one of the entries that it
+    /// uses.
+    fn encode_coded(&self, chunker: &mut Chunker) -> Result<Vec<Chunk>> {
+        const UNSEEN: u32 = u32::MAX;
+        // Batches share their dictionaries.
+        let mut dictionaries: Vec<&StringArray> = Vec::new();
+        let mut batches: Vec<(&[u16], usize)> = Vec::with_capacity(self.arrays.len());
+        for array in &self.arrays {
+            let Some(coded) = array.as_dictionary_opt::<UInt16Type>() else {
+                // Without a value: never looked at.
+                batches.push((&[], 0));
+                continue;
+            };
+            let entries = coded.values().as_string::<i32>();
+            let known = dictionaries.iter().rposition(|known| std::ptr::eq(*known, entries));
+            let known = known.unwrap_or_else(|| {
+                dictionaries.push(entries);
+                dictionaries.len() - 1
+            });
+            batches.push((coded.keys().values(), known));
+        }
+        // Of each dictionary, the numbers of its entries in the row group.
+        let mut translations: Vec<Vec<u32>> =
+            dictionaries.iter().map(|entries| vec![UNSEEN; entries.len()]).collect();
+        let one = |places: &Vec<Place>| {
+            translations.iter_mut().for_each(|codes| codes.fill(UNSEEN));
+            let mut entries: Vec<&str> = Vec::new();
+            let mut known: HashMap<&str, u32, FixedState> = HashMap::default();
+            let (valid, codes) = self.gather(places, |batch, row| {
+                let (keys, dictionary) = batches[batch];
+                let key = usize::from(keys[row]);
+                let code = &mut translations[dictionary][key];
+                if *code == UNSEEN {
+                    let entry = dictionaries[dictionary].value(key);
+                    *code = *known.entry(entry).or_insert_with(|| {
+                        entries.push(entry);
+                        (entries.len() - 1) as u32
+                    });
+                }
+                *code
+            });
+            chunker.encode(&self.column(valid), &Values::Coded { entries: &entries, codes: &codes })
+        };
+        self.groups.iter().map(one).collect()
+    }
+
+    fn encode_each<V: Value + Hash>(
+        &self,
+        chunker: &mut Chunker,
+        value: impl Fn(usize, usize) -> V,
+    ) -> Result<Vec<Chunk>> {
+        let one = |places: &Vec<Place>| {
+            let (valid, values) = self.gather(places, &value);
+            let coded = if V::MAY_BE_CODED { coded(&values) } else { None };
+            match coded {
+                Some((entries, codes)) => {
+                    chunker.encode(&self.column(valid), &Values::Coded { entries: &entries, codes: &codes })
+                }
+                None => chunker.encode(&self.column(valid), &Values::Plain(&values)),
+            }
+        };
+        self.groups.iter().map(one).collect()
+    }
+
+    fn column(&self, valid: BooleanBuffer) -> Column {
+        Column { descr: self.descr.clone(), valid, bloom: self.bloom }
+    }
+
+    /// Which rows have a value, and these.
+    fn gather<V>(
+        &self,
+        places: &[Place],
+        mut value: impl FnMut(usize, usize) -> V,
+    ) -> (BooleanBuffer, Vec<V>) {
+        let nulls: Vec<Option<&NullBuffer>> = self.arrays.iter().map(|array| array.nulls()).collect();
+        if nulls.iter().all(Option::is_none) {
+            let values = places.iter().map(|&(batch, row)| value(batch as usize, row as usize)).collect();
+            return (BooleanBuffer::new_set(places.len()), values);
+        }
+        // Columns that the file lacks are many, and cost nothing.
+        if self.arrays.iter().all(|array| array.null_count() == array.len()) {
+            return (BooleanBuffer::new_unset(places.len()), Vec::new());
+        }
+        let mut values = Vec::with_capacity(places.len());
+        let valid = BooleanBuffer::collect_bool(places.len(), |at| {
+            let (batch, row) = (places[at].0 as usize, places[at].1 as usize);
+            let valid = nulls[batch].is_none_or(|nulls| nulls.is_valid(row));
+            if valid {
+                values.push(value(batch, row));
+            }
+            valid
+        });
+        (valid, values)
+    }
+}
+
+fn plain(array: &ArrayRef) -> Result<StringArray> {
+    let plain = match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().clone(),
+        _ => arrow::compute::cast(array, &DataType::Utf8)?.as_string::<i32>().clone(),
+    };
+    Ok(plain)
+}
+
+/// The values as numbers of dictionary entries; `None` where most stand once: the dictionary would be the column a second
+/// time.
+fn coded<V: Value + Hash>(values: &[V]) -> Option<(Vec<V>, Vec<u32>)> {
+    let mut codes = Vec::with_capacity(values.len());
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let mut known: HashMap<V, u32, FixedState> = HashMap::default();
+    for (seen, value) in values.iter().enumerate() {
+        let code = *known.entry(*value).or_insert_with(|| {
+            entries.push(*value);
+            bytes += value.size();
+            (entries.len() - 1) as u32
+        });
+        codes.push(code);
+        if entries.len() > DISTINCT_AT_FIRST + seen / 2 || bytes > DICTIONARY_BYTES {
+            return None;
+        }
+    }
+    (entries.len() * 2 <= values.len() || entries.len() <= 1).then_some((entries, codes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_is_coded() {
+        assert_eq!(coded(&["a", "b", "a", "a"]), Some((vec!["a", "b"], vec![0, 1, 0, 0])));
+        assert_eq!(coded(&[7i64]), Some((vec![7], vec![0])));
+        assert_eq!(coded(&["a", "b", "c"]), None);
+        assert_eq!(coded::<i64>(&(0..9000).collect::<Vec<_>>()), None);
+        let (entries, _) = coded::<i64>(&(0..9000).map(|row| row % 1000).collect::<Vec<_>>()).unwrap();
+        assert_eq!(entries.len(), 1000);
+        let large = "x".repeat(DICTIONARY_BYTES);
+        assert_eq!(coded(&[large.as_str(); 4]), None, "an entry has its length before it");
+    }
+}

@@ -1,0 +1,79 @@
+//! Rows of a partition, which stand anywhere in some batches.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::compute::{SortColumn, cast, interleave, lexsort_to_indices};
+use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
+
+/// Where each row of a partition stands in some batches.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub batches: &'a [RecordBatch],
+    /// Batch and row.
+    pub places: &'a [Place],
+}
+
+/// Batch and row.
+pub(super) type Place = (u32, u32);
+
+impl<'a> Rows<'a> {
+    /// One column of all batches.
+    pub(super) fn arrays(&self, index: usize) -> impl Iterator<Item = &'a ArrayRef> + Clone {
+        self.batches.iter().map(move |batch| batch.column(index))
+    }
+
+    /// One column of the rows, as an array of the table's type.
+    pub(super) fn column(&self, index: usize, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+        // Columns that the file lacks are many, and cost nothing.
+        if self.arrays(index).all(|array| array.null_count() == array.len()) {
+            return Ok(new_null_array(kind, self.places.len()));
+        }
+        let plain = |array: &ArrayRef| match array.data_type() {
+            coded @ DataType::Dictionary(..) if coded != kind => cast(array, kind),
+            _ => Ok(Arc::clone(array)),
+        };
+        let arrays = self.arrays(index).map(plain).collect::<Result<Vec<_>, _>>()?;
+        let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+        let places: Vec<(usize, usize)> =
+            self.places.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect();
+        interleave(&arrays, &places)
+    }
+
+    /// The rows as one batch of the table's shape.
+    pub(super) fn together(&self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
+        let columns = schema.fields().iter().enumerate();
+        let columns = columns.map(|(index, field)| self.column(index, field.data_type()));
+        RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The places in the order of the sort columns.
+    pub(super) fn sorted(&self, by: &[String], schema: &Schema) -> Result<Vec<Place>, ArrowError> {
+        let columns = by.iter().filter_map(|name| schema.index_of(name).ok());
+        let columns = columns.map(|index| {
+            let values = self.column(index, schema.field(index).data_type())?;
+            Ok(SortColumn { values, options: None })
+        });
+        let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+        if columns.is_empty() || self.places.is_empty() {
+            return Ok(self.places.to_vec());
+        }
+        let order = lexsort_to_indices(&columns, None)?;
+        Ok(order.values().iter().map(|&index| self.places[index as usize]).collect())
+    }
+}
+
+/// About what a batch holds in memory by itself: columns without a value share one array, and coded ones their dictionary.
+pub(super) fn memory_of(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter().filter(|column| column.null_count() < column.len());
+    columns
+        .map(|column| {
+            let own = match column.as_any_dictionary_opt() {
+                Some(coded) => coded.keys().to_data(),
+                None => column.to_data(),
+            };
+            own.get_slice_memory_size().unwrap_or_default()
+        })
+        .sum()
+}

@@ -1,0 +1,180 @@
+//! Texts that come again and again, as numbers of dictionary entries.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, DictionaryArray, StringArray, UInt16Array};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+/// A column may have so many different texts, and one more for every four rows, before it is no longer coded.
+const ENTRIES_AT_FIRST: usize = 4096;
+
+/// A larger dictionary leaves the cache of a core, and each batch on the way has one.
+const MOST_BYTES: usize = 256 << 10;
+
+const MOST_ENTRIES: usize = 1 << 15;
+
+/// Codes the texts of one column. An entry keeps its number as long as the coder lives.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Coder {
+    table: HashTable<(u64, u16)>,
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+    rows: usize,
+    /// The entries as an array, until there are more.
+    array: Option<ArrayRef>,
+    /// Texts that were met of late, by [`Ends::slot`].
+    recent: Vec<(Ends, u16)>,
+}
+
+/// Slots for texts that were met of late: a column of a few different ones never needs more.
+const SLOTS: usize = 256;
+
+/// The first and the last eight bytes of a text, and its length: all of a text of at most sixteen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ends {
+    first: u64,
+    last: u64,
+    length: usize,
+}
+
+impl Ends {
+    #[inline]
+    fn of(text: &[u8]) -> Self {
+        let length = text.len();
+        let four = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+        let (first, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+                (Some(first), Some(last)) => (four(first), four(last)),
+                _ => (text.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)), 0),
+            },
+        };
+        Ends { first, last, length }
+    }
+
+    #[inline]
+    fn slot(&self) -> usize {
+        // An odd number without a pattern; the upper bits of the product hang on all bits.
+        let mixed =
+            (self.first ^ self.last.rotate_left(32) ^ self.length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 56) as usize % SLOTS
+    }
+}
+
+/// Why a text has no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Uncoded {
+    NotUtf8,
+    /// The texts are too many: the column is to be taken as it stands from now on.
+    TooMany,
+}
+
+impl Coder {
+    #[inline]
+    pub fn code(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
+        let ends = Ends::of(text);
+        if let Some((known, code)) = self.recent.get(ends.slot())
+            && *known == ends
+            && (text.len() <= 16 || entry(&self.bytes, &self.ends, *code) == text)
+        {
+            return Ok(*code);
+        }
+        let code = self.find_or_add(text)?;
+        if self.recent.is_empty() {
+            // No text has this length.
+            self.recent = vec![(Ends { first: 0, last: 0, length: usize::MAX }, 0); SLOTS];
+        }
+        self.recent[ends.slot()] = (ends, code);
+        Ok(code)
+    }
+
+    fn find_or_add(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
+        let hash = FixedState::default().hash_one(text);
+        let found = self
+            .table
+            .find(hash, |(other, code)| *other == hash && entry(&self.bytes, &self.ends, *code) == text);
+        match found {
+            Some((_, code)) => Ok(*code),
+            None => self.add(hash, text),
+        }
+    }
+
+    fn add(&mut self, hash: u64, text: &[u8]) -> Result<u16, Uncoded> {
+        let entries = self.ends.len();
+        let most = MOST_ENTRIES.min(ENTRIES_AT_FIRST + self.rows / 4);
+        if entries >= most || self.bytes.len() + text.len() > MOST_BYTES {
+            return Err(Uncoded::TooMany);
+        }
+        str::from_utf8(text).map_err(|_| Uncoded::NotUtf8)?;
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len() as i32);
+        self.array = None;
+        self.table.insert_unique(hash, (hash, entries as u16), |(hash, _)| *hash);
+        Ok(entries as u16)
+    }
+
+    /// Says how many rows were coded: the dictionary may grow with them.
+    pub fn passed(&mut self, rows: usize) {
+        self.rows += rows;
+    }
+
+    pub fn text(&self, code: u16) -> &[u8] {
+        entry(&self.bytes, &self.ends, code)
+    }
+
+    /// The coded rows as an array. A number at a null is not looked at.
+    pub fn array(&mut self, codes: Vec<u16>, nulls: Option<NullBuffer>) -> ArrayRef {
+        let values = self.array.get_or_insert_with(|| {
+            let ends = std::iter::once(0).chain(self.ends.iter().copied());
+            let offsets = OffsetBuffer::new(ScalarBuffer::from_iter(ends));
+            let texts = StringArray::try_new(offsets, self.bytes.clone().into(), None);
+            Arc::new(texts.expect("each entry was looked at when it came"))
+        });
+        let keys = UInt16Array::new(codes.into(), nulls);
+        Arc::new(DictionaryArray::try_new(keys, Arc::clone(values)).expect("a number was given for an entry"))
+    }
+}
+
+#[inline]
+fn entry<'a>(bytes: &'a [u8], ends: &[i32], code: u16) -> &'a [u8] {
+    let code = usize::from(code);
+    let start = if code == 0 { 0 } else { ends[code - 1] };
+    &bytes[start as usize..ends[code] as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use arrow::array::{Array, AsArray};
+
+    #[test]
+    fn texts_keep_their_numbers_until_they_are_too_many() {
+        let mut coder = Coder::default();
+        assert_eq!(coder.code(b"a"), Ok(0));
+        let first = coder.array(vec![0, 0], None);
+        for number in 1..ENTRIES_AT_FIRST {
+            assert_eq!(coder.code(format!("{number}").as_bytes()), Ok(number as u16));
+        }
+        assert_eq!(coder.code(b"x"), Err(Uncoded::TooMany));
+        coder.passed(12);
+        assert_eq!(coder.code(b"\xff"), Err(Uncoded::NotUtf8));
+        assert_eq!(coder.code(b"x"), Ok(ENTRIES_AT_FIRST as u16));
+        assert_eq!(coder.code(b"a"), Ok(0));
+        assert_eq!(coder.text(1), b"1");
+        // The ends and the length of these are equal.
+        let (one, other) = (b"firsteig-1-lasteight", b"firsteig-2-lasteight");
+        let codes = [one, other, one, other].map(|text| coder.code(text));
+        assert_eq!((codes[0], codes[1]), (codes[2], codes[3]));
+        assert_ne!(codes[0], codes[1]);
+        coder.passed(1_000_000);
+        assert_eq!(coder.code("long".repeat(MOST_BYTES).as_bytes()), Err(Uncoded::TooMany));
+        let later = coder.array(vec![1, 0], Some(vec![false, true].into()));
+        let values = |array: &ArrayRef| array.as_any_dictionary().values().len();
+        assert_eq!((values(&first), values(&later)), (1, ENTRIES_AT_FIRST + 3));
+        assert_eq!(later.null_count(), 1);
+    }
+}
