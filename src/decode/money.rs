@@ -14,11 +14,8 @@ use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals};
 pub(super) struct MoneyCounter {
     dialect: Dialect,
     cells: Vec<MoneyCell>,
-    ends_cell: [bool; 256],
     // For each cell of a record up to the last one that counts: which slot keeps its bytes.
     slot_of: Vec<Option<usize>>,
-    /// And of each, how many cells are left before the next one that counts: none for that itself.
-    ahead: Vec<usize>,
     slots: Vec<Vec<u8>>,
     place: Place,
     cell: usize,
@@ -28,10 +25,6 @@ pub(super) struct MoneyCounter {
     sums: Vec<Vec<(String, i128)>>,
     unreadable: u64,
 }
-
-/// A one in each byte, and all bits but the highest of each.
-const EACH: u64 = 0x0101_0101_0101_0101;
-const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -56,17 +49,9 @@ impl MoneyCounter {
                 slots - 1
             });
         }
-        let mut ahead = vec![0; slot_of.len()];
-        for index in (0..slot_of.len()).rev().filter(|index| slot_of[*index].is_none()) {
-            ahead[index] = ahead[index + 1] + 1;
-        }
-        let ends_cell =
-            std::array::from_fn(|byte| [dialect.delimiter, b'\n', b'\r'].map(usize::from).contains(&byte));
         MoneyCounter {
             dialect,
-            ends_cell,
             slot_of,
-            ahead,
             slots: vec![Vec::new(); slots],
             place: Place::Start,
             cell: 0,
@@ -95,41 +80,10 @@ impl MoneyCounter {
                     self.place = Place::Quoted;
                     1
                 }
-                Place::Start | Place::Plain | Place::QuoteInQuoted => match self.skip(rest) {
-                    0 => self.plain(rest),
-                    passed => passed,
-                },
+                Place::Start | Place::Plain | Place::QuoteInQuoted => self.plain(rest),
             };
             rest = &rest[passed..];
         }
-    }
-
-    /// Passes over bytes of cells that do not count, eight at a time, as long as no quote and no line end is among them;
-    /// returns how many bytes that took.
-    fn skip(&mut self, rest: &[u8]) -> usize {
-        let same = |word: u64, byte: u8| {
-            // The highest bit of each byte that is equal, exactly: nothing is carried from byte to byte.
-            let differing = word ^ EACH * u64::from(byte);
-            !(((differing & LOW) + LOW) | differing | LOW)
-        };
-        // Cells up to the next one that counts.
-        let mut ahead = self.ahead.get(self.cell).copied().unwrap_or(usize::MAX);
-        let mut passed = 0;
-        for word in rest.as_chunks::<8>().0 {
-            let word = u64::from_le_bytes(*word);
-            let delimiters = same(word, self.dialect.delimiter).count_ones() as usize;
-            if delimiters >= ahead || same(word, b'"') | same(word, b'\n') | same(word, b'\r') != 0 {
-                break;
-            }
-            (self.cell, ahead) = (self.cell + delimiters, ahead - delimiters);
-            passed += 8;
-        }
-        if passed > 0 {
-            self.open = true;
-            let ended = rest[passed - 1] == self.dialect.delimiter;
-            self.place = if ended { Place::Start } else { Place::Plain };
-        }
-        passed
     }
 
     /// Inside quotes, up to the next one; returns how many bytes that took.
@@ -143,7 +97,7 @@ impl MoneyCounter {
 
     /// Up to the end of the cell; returns how many bytes that took.
     fn plain(&mut self, rest: &[u8]) -> usize {
-        let end = rest.iter().position(|byte| self.ends_cell[usize::from(*byte)]);
+        let end = memchr::memchr3(self.dialect.delimiter, b'\n', b'\r', rest);
         let text = &rest[..end.unwrap_or(rest.len())];
         if !text.is_empty() {
             self.open = true;

@@ -18,65 +18,6 @@ pub(super) enum Split {
 #[derive(Debug)]
 pub(super) struct Splitter {
     dialect: Dialect,
-    block: Block,
-}
-
-/// Bytes that are looked at together.
-const BLOCK_BYTES: usize = 64;
-
-/// Which bytes of a block of the text end a cell that has no quotes around it: looked for once, and asked cell by cell.
-#[derive(Debug, Default)]
-struct Block {
-    /// Number of the block, and a bit for each of its bytes. `None` when the text is another one.
-    found: Option<(usize, u64)>,
-}
-
-impl Block {
-    /// The first byte from `from` on that ends a cell.
-    #[inline]
-    fn next_end(&mut self, text: &[u8], from: usize, delimiter: u8) -> Option<usize> {
-        let mut number = from / BLOCK_BYTES;
-        let mut unpassed = !0 << (from % BLOCK_BYTES);
-        while number * BLOCK_BYTES < text.len() {
-            let bits = match self.found {
-                Some((known, bits)) if known == number => bits,
-                _ => {
-                    let bits = ends_in(&text[number * BLOCK_BYTES..], delimiter);
-                    self.found = Some((number, bits));
-                    bits
-                }
-            };
-            let ahead = bits & unpassed;
-            if ahead != 0 {
-                return Some(number * BLOCK_BYTES + ahead.trailing_zeros() as usize);
-            }
-            (number, unpassed) = (number + 1, !0);
-        }
-        None
-    }
-}
-
-/// A bit for each of the first 64 bytes: whether it is the delimiter, or a line end.
-fn ends_in(text: &[u8], delimiter: u8) -> u64 {
-    let mut bytes = [0; BLOCK_BYTES];
-    let Some(whole) = text.first_chunk() else {
-        // The last block; zero would be a delimiter like any other.
-        bytes[..text.len()].copy_from_slice(text);
-        return ends_in_block(&bytes, delimiter) & !(!0 << text.len());
-    };
-    ends_in_block(whole, delimiter)
-}
-
-/// Branches on nothing, so that the compiler compares many bytes at once.
-#[inline]
-fn ends_in_block(bytes: &[u8; BLOCK_BYTES], delimiter: u8) -> u64 {
-    let found = bytes.map(|byte| u8::from(byte == delimiter || byte == b'\n' || byte == b'\r'));
-    let eights = found.as_chunks::<8>().0.iter().enumerate();
-    eights.fold(0, |bits, (number, eight)| {
-        // The product moves the lowest bit of each byte to its place in the highest byte.
-        let gathered = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits | gathered << (number * 8)
-    })
 }
 
 /// The cells of some records.
@@ -152,16 +93,11 @@ impl Cells {
 
 impl Splitter {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Splitter { dialect, block: Block::default() }
-    }
-
-    /// The text is another one, or has grown.
-    pub(super) fn forget(&mut self) {
-        self.block = Block::default();
+        Splitter { dialect }
     }
 
     /// Adds the cells of the record that begins at `from`, as far as they are whole. `at_end`: no text follows.
-    pub(super) fn record(&mut self, text: &[u8], from: usize, at_end: bool, cells: &mut Cells) -> Split {
+    pub(super) fn record(&self, text: &[u8], from: usize, at_end: bool, cells: &mut Cells) -> Split {
         let mut start = from;
         loop {
             let quoted = self.dialect.quotes && text.get(start) == Some(&b'"');
@@ -179,19 +115,19 @@ impl Splitter {
 
     /// Where the cell without quotes that begins at `start` ends.
     #[inline]
-    fn plain(&mut self, text: &[u8], start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
+    fn plain(&self, text: &[u8], start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
         let end = self.end_of_cell(text, start, at_end)?;
         cells.push(start, end);
         Some(end)
     }
 
     #[inline]
-    fn end_of_cell(&mut self, text: &[u8], from: usize, at_end: bool) -> Option<usize> {
-        let end = self.block.next_end(text, from, self.dialect.delimiter);
-        end.or_else(|| at_end.then_some(text.len()))
+    fn end_of_cell(&self, text: &[u8], from: usize, at_end: bool) -> Option<usize> {
+        let length = memchr::memchr3(self.dialect.delimiter, b'\n', b'\r', &text[from..]);
+        length.map(|length| from + length).or_else(|| at_end.then_some(text.len()))
     }
 
-    fn quoted(&mut self, text: &[u8], start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
+    fn quoted(&self, text: &[u8], start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
         let mut doubled = false;
         let mut at = start + 1;
         let close = loop {

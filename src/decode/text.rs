@@ -109,7 +109,6 @@ impl<'a> TextFile<'a> {
                 transcoder: Transcoder::new(encoding).map(|transcoder| (transcoder, Vec::new())),
                 read_bytes,
                 buffer: Vec::new(),
-                is_new: true,
                 start: 0,
                 passed: 0,
                 at_end: false,
@@ -272,9 +271,6 @@ impl<'a> TextFile<'a> {
         let line = self.text.lines.current();
         let before = self.cells.places.len();
         loop {
-            if std::mem::take(&mut self.text.is_new) {
-                self.splitter.forget();
-            }
             let Text { ref buffer, start, at_end, .. } = self.text;
             let found = self.splitter.record(buffer, start, at_end, &mut self.cells);
             // Where the text breaks off, what is still open: doubled quotes may halve it.
@@ -356,8 +352,6 @@ struct Text<'a> {
     transcoder: Option<(Transcoder, Vec<u8>)>,
     read_bytes: usize,
     buffer: Vec<u8>,
-    /// Whether other bytes are in the buffer than at the last look.
-    is_new: bool,
     // Where in the buffer the next record begins.
     start: usize,
     /// Bytes before it in the whole text.
@@ -389,7 +383,7 @@ impl Text<'_> {
             }
             if forget {
                 self.buffer.clear();
-                (self.start, self.is_new) = (0, true);
+                self.start = 0;
             } else if self.passed - first > READ_BYTES as u64 {
                 return Ok(false);
             }
@@ -404,14 +398,13 @@ impl Text<'_> {
         next.extend_from_slice(rest);
         let mut given = std::mem::replace(&mut self.buffer, next);
         given.truncate(self.start);
-        (self.start, self.is_new) = (0, true);
+        self.start = 0;
         given
     }
 
     /// Appends the next bytes of the source to the buffer.
     fn refill(&mut self, file: &str, options: &Options) -> Result<()> {
         let filled = self.buffer.len();
-        self.is_new = true;
         // A few bytes of another encoding may be less than a character.
         while self.buffer.len() == filled && !self.at_end {
             let bytes = self.transcoder.as_mut().map_or(&mut self.buffer, |(_, bytes)| bytes);

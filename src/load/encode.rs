@@ -36,7 +36,11 @@ pub(super) fn encode(
     groups: &[Vec<Place>],
     level: ZstdLevel,
 ) -> error::Result<Vec<Vec<Chunk>>> {
-    let columns: Vec<_> = spec.schema.fields().iter().enumerate().collect();
+    let fields = spec.schema.fields();
+    // A key of one column is that column a second time.
+    let twin = |index: usize| (0..index).find(|other| are_twins(spec, descr, batches, *other, index));
+    let twins: Vec<Option<usize>> = (0..fields.len()).map(twin).collect();
+    let columns: Vec<_> = fields.iter().enumerate().filter(|(index, _)| twins[*index].is_none()).collect();
     let failed = |cause: ParquetError| {
         Error::new(Kind::Bug, "rows could not be encoded").with("table", &spec.name).caused_by(cause)
     };
@@ -49,12 +53,41 @@ pub(super) fn encode(
         };
         source.encode(chunker, field.data_type()).map_err(failed)
     };
-    let columns = on_cores(columns, || Chunker::new(level).map_err(failed), work)?;
-    let mut encoded: Vec<Vec<Chunk>> = groups.iter().map(|_| Vec::with_capacity(columns.len())).collect();
-    for chunks in columns {
-        encoded.iter_mut().zip(chunks).for_each(|(group, chunk)| group.push(chunk));
+    let mut columns = on_cores(columns, || Chunker::new(level).map_err(failed), work)?.into_iter();
+    let mut encoded: Vec<Vec<Chunk>> = groups.iter().map(|_| Vec::with_capacity(fields.len())).collect();
+    for (twin, field) in twins.into_iter().zip(fields) {
+        let bloom = spec.lookup.contains(field.name());
+        match twin {
+            Some(twin) => encoded.iter_mut().for_each(|group| group.push(group[twin].twin(bloom))),
+            None => {
+                let chunks = columns.next().unwrap_or_default();
+                encoded.iter_mut().zip(chunks).for_each(|(group, chunk)| group.push(chunk));
+            }
+        }
     }
     Ok(encoded)
+}
+
+/// Whether two columns hold the same texts in the same memory, and would become the same bytes.
+fn are_twins(
+    spec: &TableSpec,
+    descr: &SchemaDescriptor,
+    batches: &[RecordBatch],
+    one: usize,
+    other: usize,
+) -> bool {
+    let [a, b] = [one, other].map(|index| spec.schema.field(index));
+    let may_be = a.data_type() == b.data_type()
+        && descr.column(one).max_def_level() == descr.column(other).max_def_level()
+        && spec.lookup.contains(a.name()) >= spec.lookup.contains(b.name());
+    let are_same = |batch: &RecordBatch| {
+        let [one, other] = [one, other].map(|index| batch.column(index).as_string_opt::<i32>());
+        let [Some(one), Some(other)] = [one, other] else { return false };
+        one.null_count() + other.null_count() == 0
+            && std::ptr::eq(one.value_data(), other.value_data())
+            && std::ptr::eq(one.value_offsets(), other.value_offsets())
+    };
+    may_be && a.data_type() == &DataType::Utf8 && batches.iter().all(are_same)
 }
 
 /// One column of the batches.

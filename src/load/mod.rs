@@ -19,6 +19,7 @@ mod encode;
 mod guards;
 mod keys;
 mod merge;
+mod order;
 mod part;
 mod plan;
 pub mod publish;

@@ -41,9 +41,10 @@ impl PartWriter {
         }
         let Some(file) = &mut self.open else { return Ok(()) };
         let write = || {
+            let descr = file.schema_descr().columns().to_vec();
             let mut row_group = file.next_row_group()?;
-            for chunk in group {
-                chunk.append(&mut row_group)?;
+            for (chunk, descr) in group.into_iter().zip(descr) {
+                chunk.append(descr, &mut row_group)?;
             }
             row_group.close()
         };

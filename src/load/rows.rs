@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
-use arrow::compute::{SortColumn, cast, interleave, lexsort_to_indices};
+use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 
@@ -46,21 +46,6 @@ impl<'a> Rows<'a> {
         let columns = schema.fields().iter().enumerate();
         let columns = columns.map(|(index, field)| self.column(index, field.data_type()));
         RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<Vec<_>, _>>()?)
-    }
-
-    /// The places in the order of the sort columns.
-    pub(super) fn sorted(&self, by: &[String], schema: &Schema) -> Result<Vec<Place>, ArrowError> {
-        let columns = by.iter().filter_map(|name| schema.index_of(name).ok());
-        let columns = columns.map(|index| {
-            let values = self.column(index, schema.field(index).data_type())?;
-            Ok(SortColumn { values, options: None })
-        });
-        let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
-        if columns.is_empty() || self.places.is_empty() {
-            return Ok(self.places.to_vec());
-        }
-        let order = lexsort_to_indices(&columns, None)?;
-        Ok(order.values().iter().map(|&index| self.places[index as usize]).collect())
     }
 }
 

@@ -12,6 +12,7 @@ use parquet::basic::ZstdLevel;
 use super::cores::on_cores;
 use super::encode::encode;
 use super::keys::Keys;
+use super::order::Order;
 use super::part::PartWriter;
 use super::rows::{Place, Rows, memory_of};
 use super::tally::tally_rows;
@@ -280,12 +281,10 @@ fn write_groups(
             .caused_by(cause)
     })?;
     let descr = ArrowSchemaConverter::new().convert(&spec.schema).map_err(|cause| failed(cause.into()))?;
-    let (mut groups, mut writers) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
-    for (places, writer) in parts {
-        let sorted = Rows { batches, places: &places }.sorted(&spec.sort, &spec.schema);
-        groups.push(sorted.map_err(failed)?);
-        writers.push(writer);
-    }
+    let by: Vec<usize> = spec.sort.iter().filter_map(|name| spec.schema.index_of(name).ok()).collect();
+    let order = Order::new(batches, &by).map_err(failed)?;
+    let (groups, writers): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let mut groups = on_cores(groups, || Ok(()), |(), places: Vec<Place>| Ok(order.sorted(&places)))?;
     let damaged = damaged(spec, options, batches, &mut groups).map_err(failed)?;
     let batches = damaged.as_deref().unwrap_or(batches);
     let encoded = encode(spec, &descr, batches, &groups, level)?;

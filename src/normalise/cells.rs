@@ -183,6 +183,11 @@ fn take_values<T: Default>(
     bad: &mut Vec<BadCell>,
     parse: impl Fn(&[u8]) -> Result<T, FaultCode>,
 ) {
+    if !source.required && block.iter().all(|(_, first)| raw.cell_at(first + source.cell).is_empty()) {
+        valid.resize(valid.len() + block.len(), false);
+        values.resize_with(values.len() + block.len(), T::default);
+        return;
+    }
     for &(row, first) in block {
         let cell = raw.cell_at(first + source.cell);
         let parsed = if is_blank(cell) {
@@ -213,6 +218,14 @@ fn take_text(
     values: &mut Values,
     bad: &mut Vec<BadCell>,
 ) {
+    if let Values::Coded(codes) = values
+        && !source.required
+        && block.iter().all(|(_, first)| raw.cell_at(first + source.cell).is_empty())
+    {
+        valid.resize(valid.len() + block.len(), false);
+        codes.resize(codes.len() + block.len(), 0);
+        return;
+    }
     for &(row, first) in block {
         let cell = raw.cell_at(first + source.cell);
         let blank = is_blank(cell);

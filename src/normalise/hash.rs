@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Int64Type, TimestampMicrosecondType};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -51,44 +52,48 @@ fn seed(name: &str) -> u64 {
 /// Adds the hashes of one column's values to the sums of their rows.
 fn add(seed: u64, column: &ArrayRef, entries: &mut Vec<u128>, sums: &mut [u128]) {
     let hash = |bytes: &[u8]| xxh3_128_with_seed(bytes, seed);
-    let mut each = |hash: &mut dyn FnMut(usize) -> u128| {
-        for (row, sum) in sums.iter_mut().enumerate() {
-            if column.is_valid(row) {
-                *sum = sum.wrapping_add(hash(row));
-            }
-        }
-    };
+    let nulls = column.nulls();
     match column.data_type() {
         DataType::Decimal128(_, scale) => {
             let units = column.as_primitive::<Decimal128Type>().values();
-            each(&mut |row| hash(&decimal_bytes(units[row], *scale)));
+            each(nulls, sums, |row| hash(&decimal_bytes(units[row], *scale)));
         }
         DataType::Int64 => {
             let values = column.as_primitive::<Int64Type>().values();
-            each(&mut |row| hash(&values[row].to_le_bytes()));
+            each(nulls, sums, |row| hash(&values[row].to_le_bytes()));
         }
         DataType::Timestamp(..) => {
             let values = column.as_primitive::<TimestampMicrosecondType>().values();
-            each(&mut |row| hash(&values[row].to_le_bytes()));
+            each(nulls, sums, |row| hash(&values[row].to_le_bytes()));
         }
         DataType::Date32 => {
             let values = column.as_primitive::<Date32Type>().values();
-            each(&mut |row| hash(&values[row].to_le_bytes()));
+            each(nulls, sums, |row| hash(&values[row].to_le_bytes()));
         }
         DataType::Boolean => {
             let values = column.as_boolean();
-            each(&mut |row| hash(&[u8::from(values.value(row))]));
+            each(nulls, sums, |row| hash(&[u8::from(values.value(row))]));
         }
         _ => match Texts::of(column) {
-            Some(Texts::Plain(texts)) => each(&mut |row| hash(texts.value(row).as_bytes())),
+            Some(Texts::Plain(texts)) => each(nulls, sums, |row| hash(texts.value(row).as_bytes())),
             Some(Texts::Coded { keys, entries: texts }) => {
                 let new = (entries.len()..texts.len()).map(|entry| hash(texts.value(entry).as_bytes()));
                 entries.extend(new);
                 let keys = keys.values();
-                each(&mut |row| entries[usize::from(keys[row])]);
+                each(nulls, sums, |row| entries[usize::from(keys[row])]);
             }
             None => {}
         },
+    }
+}
+
+#[inline]
+fn each(nulls: Option<&NullBuffer>, sums: &mut [u128], hash: impl Fn(usize) -> u128) {
+    match nulls {
+        None => sums.iter_mut().enumerate().for_each(|(row, sum)| *sum = sum.wrapping_add(hash(row))),
+        Some(nulls) => {
+            nulls.valid_indices().for_each(|row| sums[row] = sums[row].wrapping_add(hash(row)));
+        }
     }
 }
 

@@ -20,6 +20,9 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{
     ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats,
 };
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
+use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
@@ -34,15 +37,57 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Share of values that a bloom filter wrongly says it has: the default of the parquet crate.
 const BLOOM_FALSE_SHARE: f64 = 0.05;
 
-/// The encoded column of a row group.
+/// The encoded column of a row group. A clone shares its bytes.
+#[derive(Clone)]
 pub(super) struct Chunk {
     bytes: Bytes,
-    close: ColumnCloseResult,
+    rows: usize,
+    /// For its metadata, which name the column.
+    compression: Compression,
+    uncompressed: usize,
+    encodings: EncodingMask,
+    pages: Vec<PageEncodingStats>,
+    dictionary: bool,
+    first_data_page: i64,
+    statistics: Statistics,
+    column_index: ColumnIndexMetaData,
+    offset_index: OffsetIndexMetaData,
+    bloom_filter: Option<Sbbf>,
 }
 
 impl Chunk {
-    pub(super) fn append<W: Write + Send>(self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<()> {
-        group.append_column(&self.bytes, self.close)
+    /// The same for another column.
+    pub(super) fn twin(&self, bloom: bool) -> Self {
+        let bloom_filter = self.bloom_filter.clone().filter(|_| bloom);
+        Chunk { bloom_filter, ..self.clone() }
+    }
+
+    /// Appends it as a column.
+    pub(super) fn append<W: Write + Send>(
+        self,
+        descr: ColumnDescPtr,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+    ) -> Result<()> {
+        let metadata = ColumnChunkMetaData::builder(descr)
+            .set_compression(self.compression)
+            .set_encodings_mask(self.encodings)
+            .set_page_encoding_stats(self.pages)
+            .set_total_compressed_size(self.bytes.len() as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_num_values(self.rows as i64)
+            .set_data_page_offset(self.first_data_page)
+            .set_dictionary_page_offset(self.dictionary.then_some(0))
+            .set_statistics(self.statistics)
+            .build()?;
+        let close = ColumnCloseResult {
+            bytes_written: self.bytes.len() as u64,
+            rows_written: self.rows as u64,
+            metadata,
+            bloom_filter: self.bloom_filter,
+            column_index: Some(self.column_index),
+            offset_index: Some(self.offset_index),
+        };
+        group.append_column(&self.bytes, close)
     }
 }
 
@@ -250,32 +295,23 @@ impl<V: Value> Pages<V> {
             stats.push(page(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1));
         }
         stats.push(page(PageType::DATA_PAGE, data, self.bounds.len() as i32));
-        let bytes = self.sink.into_inner()?;
-        let metadata = ColumnChunkMetaData::builder(self.descr)
-            .set_compression(Compression::ZSTD(level))
-            .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))
-            .set_page_encoding_stats(stats)
-            .set_total_compressed_size(bytes.len() as i64)
-            .set_total_uncompressed_size(self.uncompressed as i64)
-            .set_num_values(rows as i64)
-            .set_data_page_offset(self.first_data_page.unwrap_or_default())
-            .set_dictionary_page_offset(self.dictionary.then_some(0))
-            .set_statistics(V::statistics(bounds, nulls))
-            .build()?;
         Ok(Chunk {
-            close: ColumnCloseResult {
-                bytes_written: bytes.len() as u64,
-                rows_written: rows as u64,
-                metadata,
-                bloom_filter,
-                column_index: Some(column_index),
-                offset_index: Some(self.offsets.build()),
-            },
-            bytes: Bytes::from(bytes),
+            bytes: Bytes::from(self.sink.into_inner()?),
+            rows,
+            compression: Compression::ZSTD(level),
+            uncompressed: self.uncompressed,
+            encodings: EncodingMask::new_from_encodings(encodings.iter()),
+            pages: stats,
+            dictionary: self.dictionary,
+            first_data_page: self.first_data_page.unwrap_or_default(),
+            statistics: V::statistics(bounds, nulls),
+            column_index,
+            offset_index: self.offsets.build(),
+            bloom_filter,
         })
     }
 
-    fn column_index(&self) -> Result<parquet::file::page_index::column_index::ColumnIndexMetaData> {
+    fn column_index(&self) -> Result<ColumnIndexMetaData> {
         let mut index = ColumnIndexBuilder::new(self.descr.physical_type());
         for (bounds, nulls) in &self.bounds {
             match bounds {
