@@ -409,11 +409,10 @@ impl Text<'_> {
         while self.buffer.len() == filled && !self.at_end {
             let bytes = self.transcoder.as_mut().map_or(&mut self.buffer, |(_, bytes)| bytes);
             // A record that is larger than what is read at once is looked at again from its beginning: not too often.
-            let (had, more) = (bytes.len(), self.read_bytes.max(filled - self.start));
-            bytes.resize(had + more, 0);
-            let read = sniff::read_full(&mut self.source, &mut bytes[had..])
-                .map_err(|error| read_error(error, file))?;
-            bytes.truncate(had + read);
+            let more = self.read_bytes.max(filled - self.start);
+            bytes.reserve(more);
+            let read = (&mut self.source).take(more as u64).read_to_end(bytes);
+            let read = read.map_err(|error| read_error(error, file))?;
             self.growth.add(read, options, file)?;
             self.at_end = read == 0;
             if let Some((transcoder, bytes)) = &mut self.transcoder {

@@ -141,6 +141,9 @@ pub struct Partition {
     /// SHA-256 of the downloaded bytes behind the rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<String>,
+    /// What all rows were made of and by which rules, as a hash: an export of which it is the same has the same rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<String>,
     /// Columns of the table that the rows could not have: their files, or the schema of their time, lack them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<String>,

@@ -59,6 +59,8 @@ pub struct Change<'a> {
     pub staged: &'a Staged,
     /// Columns of the table that the export does not have.
     pub absent: &'a [String],
+    /// What the rows of a whole export are made of: see [`Partition::made_of`](crate::lake::Partition::made_of).
+    pub made_of: Option<String>,
     /// When the change is held; `None`: a person has accepted it.
     pub guards: Option<&'a Guards>,
     pub operation: Operation,
@@ -159,6 +161,45 @@ pub async fn load(context: &Context<'_>, change: &Change<'_>) -> Result<Loaded> 
         .hint("nothing was committed; run again when fewer runs write this lake"))
 }
 
+/// Whether the months of a window hold what a change is made of, so that [`confirm`] is all that is left to do.
+///
+/// # Errors
+/// [`Kind::Destination`] when the lake fails.
+pub async fn is_confirmed(context: &Context<'_>, change: &Change<'_>, window: Window) -> Result<bool> {
+    let current = change.chain().newest(context.lake).await?;
+    Ok(current.is_some_and(|current| Plan::confirming(&current, change, window).is_some()))
+}
+
+/// Notes that an export of some months brought the bytes again that they were made of: [`Change::made_of`] tells. Nothing is
+/// written but the next manifest; `None` when the lake holds something else by now, and the export has to be read.
+///
+/// # Errors
+/// [`Kind::Destination`] when the lake fails.
+pub async fn confirm(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    window: Window,
+) -> Result<Option<(Applied, Totals)>> {
+    let chain = change.chain();
+    let mut current = chain.newest(context.lake).await?;
+    for attempt in 1..=MAX_CONFLICTS {
+        let Some(there) = &current else { return Ok(None) };
+        there.check_writable()?;
+        let Some((plan, totals)) = Plan::confirming(there, change, window) else { return Ok(None) };
+        let manifest = next_manifest(change, current.as_ref(), &plan);
+        match chain.commit(context.lake, &manifest).await? {
+            CommitOutcome::Committed => {
+                publish::publish(context.lake, context.publish, &manifest).await?;
+                return Ok(Some((applied(plan, Some(manifest), false), totals)));
+            }
+            CommitOutcome::Conflict(winner) => current = Some(*winner),
+        }
+        tokio::time::sleep(pause(change.run_id, attempt)).await;
+    }
+    // Whoever reads the export has as many tries again.
+    Ok(None)
+}
+
 fn pause(run_id: RunId, attempt: u32) -> Duration {
     // The last bytes of a run's id are random.
     let share = u32::from(run_id.0.as_bytes()[15].wrapping_add(attempt as u8)) + 1;
@@ -199,7 +240,7 @@ async fn put_objects(
 }
 
 /// Objects that are read back at the same time: one waits for the store while another is counted.
-const READ_BACK_TOGETHER: usize = 2;
+const READ_BACK_TOGETHER: usize = 4;
 
 fn next_manifest(change: &Change<'_>, current: Option<&Manifest>, plan: &Plan) -> Manifest {
     let commit =

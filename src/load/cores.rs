@@ -5,18 +5,28 @@ use std::thread;
 
 use crate::error::{Error, Kind, Result};
 
-/// Does each piece of work on one of as many threads as there are cores, and gives what comes of it in the order of the
-/// pieces. `tools`: what a thread needs for all of its pieces.
-///
-/// # Errors
-/// One of those of the pieces; [`Kind::Bug`] when a thread panics.
+/// [`on_threads`], as many as there are cores.
 pub(super) fn on_cores<T: Send, U: Send, S>(
     pieces: Vec<T>,
     tools: impl Fn() -> Result<S> + Sync,
     work: impl Fn(&mut S, T) -> Result<U> + Sync,
 ) -> Result<Vec<U>> {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let others = cores.min(pieces.len()).saturating_sub(1);
+    on_threads(cores, pieces, tools, work)
+}
+
+/// Does each piece of work on one of some threads, and gives what comes of it in the order of the pieces. `tools`: what a
+/// thread needs for all of its pieces.
+///
+/// # Errors
+/// One of those of the pieces; [`Kind::Bug`] when a thread panics.
+pub(super) fn on_threads<T: Send, U: Send, S>(
+    threads: usize,
+    pieces: Vec<T>,
+    tools: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, T) -> Result<U> + Sync,
+) -> Result<Vec<U>> {
+    let others = threads.min(pieces.len()).saturating_sub(1);
     let next = Mutex::new(pieces.into_iter().enumerate());
     let take = || next.lock().map_or_else(|broken| broken.into_inner().next(), |mut next| next.next());
     let some = || {

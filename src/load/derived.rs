@@ -101,6 +101,7 @@ async fn follow_from(
         extracted_at: Some(newest.committed_at),
         staged: &staged,
         absent: &[],
+        made_of: None,
         guards: None,
         operation: Operation::new(
             Cause::Derived,

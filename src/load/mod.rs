@@ -32,7 +32,7 @@ mod stage;
 mod tally;
 mod verify;
 
-pub use change::{Applied, Change, Context, Coverage, Loaded, load};
+pub use change::{Applied, Change, Context, Coverage, Loaded, confirm, is_confirmed, load};
 pub use control::{CONTROL_TOTALS, control_totals_spec};
 pub use derived::{DERIVED, follow};
 pub use guards::{Guards, Limit};

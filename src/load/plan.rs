@@ -39,6 +39,31 @@ pub(super) struct Plan {
     spools: Vec<tempfile::TempDir>,
 }
 
+impl Plan {
+    /// The months as they are, confirmed by the same bytes once more, and what they hold; `None` when one of them holds
+    /// anything else.
+    pub(super) fn confirming(
+        current: &Manifest,
+        change: &Change<'_>,
+        window: Window,
+    ) -> Option<(Plan, Totals)> {
+        let partitions = current.partitions.iter().map(|p| (p.key.clone(), p.clone())).collect();
+        let mut plan = Plan { partitions, pulled_at: current.pulled_at, ..Plan::default() };
+        let mut totals = Totals::default();
+        for month in window.months() {
+            let partition = plan.partitions.get_mut(&PartitionKey::of_month(change.account, Some(month)))?;
+            let is_same = partition.made_of.is_some() && partition.made_of == change.made_of;
+            if !is_same || partition.covered_at > change.extracted_at {
+                return None;
+            }
+            cover(partition, change.extracted_at);
+            totals.merge(&partition.totals);
+            plan.taken += 1;
+        }
+        Some((plan, totals))
+    }
+}
+
 /// Plans a change on the table as it is.
 ///
 /// # Errors
@@ -302,7 +327,10 @@ async fn replace_and_merge(
         let stays = standing.iter().any(|p| p.key == part.key) && !merged.emptied.contains(&part.key);
         match (whole, plan.partitions.get_mut(&part.key)) {
             (Some(index), _) => take_part(plan, change, merged.parts.swap_remove(index), Take::Whole),
-            (None, Some(partition)) if stays => cover(partition, change.extracted_at),
+            (None, Some(partition)) if stays => {
+                cover(partition, change.extracted_at);
+                partition.made_of = None;
+            }
             _ => take_part(plan, change, empty_part(&part.key), Take::Whole),
         }
     }
@@ -363,6 +391,7 @@ fn take_part(plan: &mut Plan, change: &Change<'_>, part: StagedPart, take: Take)
     };
     if take == Take::Whole {
         cover(&mut partition, change.extracted_at);
+        partition.made_of = change.made_of.clone().filter(|_| partition.merged_at.is_none());
     }
     if !same {
         plan.new_files.extend(partition.objects.first().map(|object| (part, object.clone())));
@@ -382,6 +411,7 @@ fn fresh(change: &Change<'_>, part: &StagedPart, old: Option<Partition>, take: T
         covered_at: None,
         merged_at: change.extracted_at.filter(|_| take != Take::Whole),
         blobs: change.operation.blob.clone().into_iter().collect(),
+        made_of: None,
         absent: change.absent.to_vec(),
         treatments: BTreeMap::new(),
         rules: change.spec.rules,

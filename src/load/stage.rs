@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::ZstdLevel;
 
-use super::cores::on_cores;
+use super::cores::{on_cores, on_threads};
 use super::encode::encode;
 use super::keys::Keys;
 use super::order::Order;
@@ -19,6 +19,9 @@ use super::tally::tally_rows;
 use super::{Digest, Options};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Month, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
+
+/// Files that are brought to the disk at the same time: it does many in the time of one.
+const SYNCED_TOGETHER: usize = 16;
 
 /// Takes typed rows and leaves one sorted Parquet file for each partition in `dir`.
 pub struct Stager<'a> {
@@ -251,7 +254,8 @@ impl<'a> Stager<'a> {
     pub fn finish(mut self) -> Result<Staged> {
         self.write(0)?;
         let writers = self.parts.into_values().map(|part| part.writer).collect();
-        let parts = on_cores(writers, || Ok(()), |(), writer: PartWriter| writer.finish())?;
+        let finish = |(): &mut (), writer: PartWriter| writer.finish();
+        let parts = on_threads(SYNCED_TOGETHER, writers, || Ok(()), finish)?;
         let may_repeat = self.keys.may_repeat().map_err(|cause| not_kept(cause, &self.dir))?;
         Ok(Staged { parts: parts.into_iter().flatten().collect(), overlap: self.overlap, may_repeat })
     }

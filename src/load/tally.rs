@@ -113,21 +113,7 @@ fn tally_column(
         }
         Currency::Column(name) => Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))?,
     };
-    // A handful of currencies: a scan over them is quicker than a map.
-    let mut sums: Vec<(&str, i128)> = Vec::new();
-    for row in rows {
-        // Nothing is nothing in every currency; other amounts without one are summed by themselves.
-        let currency = currencies.get(row).unwrap_or_default();
-        let amount = amounts.value(row);
-        if amount == 0 && currency.is_empty() {
-            continue;
-        }
-        match sums.iter_mut().find(|(known, _)| *known == currency) {
-            Some((_, sum)) => *sum = sum.saturating_add(amount),
-            None => sums.push((currency, amount)),
-        }
-    }
-    for (currency, sum) in sums {
+    for (currency, sum) in currencies.sums(amounts, rows) {
         totals.add(&money.name, &currency.trim_ascii().to_ascii_uppercase(), sum);
     }
     Ok(())

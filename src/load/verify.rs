@@ -20,13 +20,21 @@ pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart,
     let table = table_of(spec, Place::Lake, vec![file]);
     let rows = engine.session().read_table(Arc::new(table));
     let rows = rows.map_err(|cause| failed(cause, "an object could not be opened"))?;
-    let (mut totals, mut digest) = (Totals::default(), Digest::default());
     let mut batches = MergeParts::stream(only_counted(rows, spec, None)?).await?;
-    while let Some(batch) =
-        batches.try_next().await.map_err(|cause| failed(cause, "an object could not be read back"))?
-    {
-        tally(&batch, &spec.money, &mut totals, &mut digest)?;
-    }
+    let money = spec.money.clone();
+    // On a core of its own.
+    let counted = tokio::spawn(async move {
+        let (mut totals, mut digest) = (Totals::default(), Digest::default());
+        while let Some(batch) =
+            batches.try_next().await.map_err(|cause| failed(cause, "an object could not be read back"))?
+        {
+            tally(&batch, &money, &mut totals, &mut digest)?;
+        }
+        Ok::<_, Error>((totals, digest))
+    });
+    let (totals, digest) = counted.await.map_err(|cause| {
+        Error::new(Kind::Bug, "the read-back of an object stopped unexpectedly").caused_by(cause)
+    })??;
     let mut differences = part.totals.differences(&totals);
     if digest != part.digest {
         differences.push("the row hashes differ".to_owned());

@@ -226,7 +226,13 @@ fn take_text(
         codes.resize(codes.len() + block.len(), 0);
         return;
     }
-    for &(row, first) in block {
+    let usual = match values {
+        Values::Coded(codes) if source.logical == LogicalType::String => {
+            take_coded(raw, block, source, valid, codes)
+        }
+        _ => 0,
+    };
+    for &(row, first) in &block[usual..] {
         let cell = raw.cell_at(first + source.cell);
         let blank = is_blank(cell);
         if blank && source.required {
@@ -252,6 +258,28 @@ fn take_text(
         push_text(text, is_valid, row, source, valid, values, bad);
         valid.push(is_valid);
     }
+}
+
+/// Takes texts as long as each has a number and none is missing; returns how many these were.
+fn take_coded(
+    raw: &RawBatch,
+    block: &[Row],
+    source: &mut Source,
+    valid: &mut Vec<bool>,
+    codes: &mut Vec<u16>,
+) -> usize {
+    let Some(coder) = &mut source.coder else { return 0 };
+    valid.reserve(block.len());
+    codes.reserve(block.len());
+    for (taken, (_, first)) in block.iter().enumerate() {
+        let cell = raw.cell_at(first + source.cell);
+        let is_valid = !is_blank(cell);
+        let code = if is_valid { coder.code(cell) } else { Ok(0) };
+        let Some(code) = code.ok().filter(|_| is_valid || !source.required) else { return taken };
+        codes.push(code);
+        valid.push(is_valid);
+    }
+    block.len()
 }
 
 #[inline]

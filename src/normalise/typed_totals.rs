@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, TimestampMicrosecondType};
 
 use crate::model::{Currency, MoneyColumn, Month, Texts, Totals};
@@ -26,9 +26,9 @@ pub(super) fn sum(money: &[MoneyColumn], fields: &[Arc<Field>], columns: &[Array
                 totals.add(&column.name, code, sum);
             }
             Currency::Column(name) => {
-                for (code, sum) in
-                    array_of(name).and_then(Texts::of).map_or_else(Vec::new, |codes| by_code(amounts, codes))
-                {
+                let codes = array_of(name).and_then(Texts::of);
+                // Amounts without a code are summed by themselves: transaction columns are blank by design on adjustments.
+                for (code, sum) in codes.map_or_else(Vec::new, |codes| codes.sums(amounts, 0..rows)) {
                     // Two spellings of one code meet here.
                     totals.add(&column.name, &code.trim_ascii().to_ascii_uppercase(), sum);
                 }
@@ -36,28 +36,6 @@ pub(super) fn sum(money: &[MoneyColumn], fields: &[Arc<Field>], columns: &[Array
         }
     }
     totals
-}
-
-/// Sums by the code as it stands. A file has few currencies, and neighbours mostly share one: a list is enough.
-/// Amounts without a code are summed by themselves: transaction columns are blank by design on adjustments.
-fn by_code<'a>(amounts: &Decimal128Array, codes: Texts<'a>) -> Vec<(&'a str, i128)> {
-    let mut sums: Vec<(&str, i128)> = Vec::new();
-    let mut last = 0;
-    for row in 0..amounts.len() {
-        let code = codes.get(row);
-        if amounts.is_null(row) || (code.is_none() && amounts.value(row) == 0) {
-            continue;
-        }
-        let code = code.unwrap_or_default();
-        if sums.get(last).is_none_or(|(known, _)| *known != code) {
-            last = sums.iter().position(|(known, _)| *known == code).unwrap_or(sums.len());
-            if last == sums.len() {
-                sums.push((code, 0));
-            }
-        }
-        sums[last].1 = sums[last].1.saturating_add(amounts.value(row));
-    }
-    sums
 }
 
 /// The month of each row's date or timestamp (UTC).

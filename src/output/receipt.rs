@@ -234,7 +234,7 @@ fn remarks(window: &WindowReceipt) -> String {
     for warning in &window.warnings {
         let _ = writeln!(out, "  ! {label}: {warning}");
     }
-    if window.rows_read == 0 && window.error.is_none() {
+    if window.rows_read == 0 && window.error.is_none() && !window.texts.is_empty() {
         let _ = writeln!(out, "  . {label}: the file has no rows, and that is a result");
     }
     out

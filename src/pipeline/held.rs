@@ -1,8 +1,8 @@
 //! Windows that a guard holds: kept with their blob, and loaded or dropped on a person's word.
 
+use super::commit::{Source, commit_source};
 use super::ingest::keep_raw;
 use super::receipt::Outcomes;
-use super::settle::{Source, commit_source};
 use super::{Raw, Settings, Tools, finish, look_after};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};

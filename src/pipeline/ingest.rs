@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use sha2::{Digest, Sha256};
 
+use super::commit::{Source, commit_read, read_source};
 use super::receipt::Outcomes;
-use super::settle::{Source, commit_read, read_source};
 use super::{Raw, Settings, Tools, check_treatments, finish, look_after};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};

@@ -9,6 +9,7 @@
 
 mod balance;
 mod check;
+mod commit;
 mod detect;
 mod explain;
 mod fetch;

@@ -1,8 +1,8 @@
 //! Why a file is held before anything is compared with the lake: what the contract freezes, and too many refused rows.
 
 use super::balance::Counts;
+use super::commit::Source;
 use super::process::Processed;
-use super::settle::Source;
 use crate::load::Guards;
 use crate::model::Difference;
 use crate::normalise::{Contract, OnColumn, OnRow, OnType};

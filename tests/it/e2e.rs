@@ -110,6 +110,41 @@ fn a_second_run_rewrites_nothing() {
     assert_eq!(world.files("lake/transaction_history"), published);
 }
 
+/// The bytes decide, and all that decides what becomes of them.
+#[test]
+fn bytes_that_are_there_are_not_read_again() {
+    let world = World::new();
+    world.pipeline("", "");
+    let run = || {
+        world.ok(&["run", "pipeline.toml"]);
+        let (_, receipt) = world.files("lake/_payoutlake/runs").pop().unwrap();
+        let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+        let windows = receipt["tables"][0]["windows"].as_array().unwrap();
+        let unread = |window: &&Value| window["notes"].to_string().contains("nothing was read");
+        (windows.iter().filter(unread).count(), windows.len())
+    };
+    assert_eq!(run(), (0, 3));
+    let covered = || world.sql("lake", "SELECT count(*), sum(earning_amount_usd) FROM transaction_history");
+    let before = covered();
+    assert_eq!(run(), (3, 3));
+    assert_eq!(covered(), before);
+    // Rows of a month that others were merged into are no longer those of its export.
+    let file = world.write(
+        "more.csv",
+        "earningId,participantId,programName,earningType,earningAmount,earningAmountUSD,earningDate,paymentStatus,transactionCurrency\n\
+         E-more,1,CSP,Rebate,5,5,2026-09-03,SENT,USD\n",
+    );
+    let ingest = ["ingest", "--dataset", "transaction_history", "--account", "contoso"];
+    world.ok(&[&ingest[..], &[file.to_str().unwrap()]].concat());
+    assert_ne!(covered(), before);
+    assert_eq!(run(), (2, 3));
+    assert_eq!(covered(), before);
+    // Other words for the same bytes.
+    world.pipeline("", "[decode]\nencoding = \"utf-8\"\n");
+    assert_eq!(run(), (0, 3));
+    assert_eq!(run(), (3, 3));
+}
+
 #[test]
 fn a_published_folder_that_was_damaged_heals() {
     let world = World::new();

@@ -117,8 +117,9 @@ fn what_another_payoutlake_typed_otherwise_is_an_upgrade() {
     // As if the rows had been typed by other rules.
     let manifest = "lake/_payoutlake/manifests/transaction_history/contoso/00000000000000000001.json";
     let text = std::fs::read_to_string(world.path(manifest)).unwrap();
-    assert!(text.contains("\"rules\":1"));
-    world.write(manifest, text.replace("\"rules\":1", "\"rules\":0"));
+    let rules = format!("\"rules\":{}", payoutlake::schema::RULES);
+    assert!(text.contains(&rules));
+    world.write(manifest, text.replace(&rules, "\"rules\":0"));
     september(&world, 2, &format!("{HEADER}\n{}", row("E-1", "EUR", "10.50", "SENT")));
     assert_eq!(lines(&world), ["2,changed,upgrade,E-1,2026-09,earning_amount,10.00,10.50,EUR,0.50,0"]);
     let told = world.ok(&["changes", "--lake", "lake", "--since", "2020-01-01", "--format", "csv"]);

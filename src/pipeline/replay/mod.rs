@@ -15,8 +15,8 @@ mod text;
 use std::collections::BTreeSet;
 
 use super::balance;
+use super::commit::{follow, headline};
 use super::receipt::{Outcomes, Written};
-use super::settle::{follow, headline};
 use super::{Settings, Tools, finish, look_after};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -155,6 +155,7 @@ async fn again(
         extracted_at: export.extracted_at,
         staged: &staged,
         absent: &absent,
+        made_of: None,
         guards: None,
         operation,
         run_id: settings.run_id,
@@ -243,6 +244,7 @@ async fn take_out(
         extracted_at: export.extracted_at,
         staged: &Staged::default(),
         absent: &[],
+        made_of: None,
         guards: None,
         operation: Operation {
             window: export.window,

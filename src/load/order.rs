@@ -1,0 +1,173 @@
+//! The order of rows inside a row group.
+
+use std::cmp::Ordering;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, UInt16Type};
+use arrow::error::ArrowError;
+
+use super::rows::Place;
+
+/// The sort columns of some batches, made ready for many comparisons.
+pub(super) struct Order<'a> {
+    columns: Vec<Vec<Keys<'a>>>,
+}
+
+/// One sort column of one batch: each value is a number that is as great among the others as the value, and 0 where there is
+/// none. Of a text that is its beginning.
+enum Keys<'a> {
+    Coded { codes: &'a ArrayRef, ranks: Vec<u64> },
+    Numbers(Vec<u64>),
+    Texts(StringArray),
+}
+
+impl<'a> Order<'a> {
+    /// By columns of the batches, the first of which counts most.
+    pub(super) fn new(batches: &'a [RecordBatch], by: &[usize]) -> Result<Self, ArrowError> {
+        let column = |index: &usize| keys_of(batches.iter().map(|batch| batch.column(*index)).collect());
+        Ok(Order { columns: by.iter().map(column).collect::<Result<_, _>>()? })
+    }
+
+    /// The places in order; of equal rows the earlier stays before the later.
+    pub(super) fn sorted(&self, places: &[Place]) -> Vec<Place> {
+        let width = self.columns.len();
+        let mut keys = Vec::with_capacity(places.len() * width);
+        for &(batch, row) in places {
+            keys.extend(self.columns.iter().map(|column| column[batch as usize].key(row as usize)));
+        }
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_by(|&one, &other| {
+            let numbers = |row: usize| &keys[row * width..][..width];
+            for ((number, other_number), column) in numbers(one).iter().zip(numbers(other)).zip(&self.columns)
+            {
+                let order = number.cmp(other_number).then_with(|| texts(column, places[one], places[other]));
+                if order.is_ne() {
+                    return order;
+                }
+            }
+            Ordering::Equal
+        });
+        order.into_iter().map(|row| places[row]).collect()
+    }
+}
+
+/// Decides between texts that begin alike.
+fn texts(column: &[Keys<'_>], one: Place, other: Place) -> Ordering {
+    let [one, other] = [one, other].map(|(batch, row)| match &column[batch as usize] {
+        Keys::Texts(texts) if texts.is_valid(row as usize) => Some(texts.value(row as usize)),
+        _ => None,
+    });
+    one.cmp(&other)
+}
+
+/// How a text begins. One more than nothing at all.
+fn beginning(text: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let short = &text.as_bytes()[..text.len().min(8)];
+    bytes[..short.len()].copy_from_slice(short);
+    u64::from_be_bytes(bytes).saturating_add(1)
+}
+
+impl Keys<'_> {
+    #[inline]
+    fn key(&self, row: usize) -> u64 {
+        match self {
+            Keys::Coded { codes, ranks } => {
+                let keys = codes.as_dictionary::<UInt16Type>().keys();
+                if keys.is_valid(row) { ranks[usize::from(keys.value(row))] } else { 0 }
+            }
+            Keys::Numbers(numbers) => numbers[row],
+            Keys::Texts(texts) => {
+                if texts.is_valid(row) {
+                    beginning(texts.value(row))
+                } else {
+                    0
+                }
+            }
+        }
+    }
+}
+
+fn keys_of(arrays: Vec<&ArrayRef>) -> Result<Vec<Keys<'_>>, ArrowError> {
+    let is_coded = |array: &&ArrayRef| array.as_dictionary_opt::<UInt16Type>().is_some();
+    let coded = arrays.iter().all(is_coded);
+    let entries = |array: &ArrayRef| array.as_any_dictionary().values().as_string::<i32>().clone();
+    let mut known: Vec<StringArray> =
+        if coded { arrays.iter().map(|array| entries(array)).collect() } else { Vec::new() };
+    known.dedup_by(|one, other| std::ptr::eq(one.value_data(), other.value_data()));
+    let mut ranked: Vec<&str> = known.iter().flat_map(|entries| entries.iter().flatten()).collect();
+    ranked.sort_unstable();
+    ranked.dedup();
+    let keys = |array| keys_of_one(array, coded.then_some(&ranked));
+    arrays.into_iter().map(keys).collect()
+}
+
+fn keys_of_one<'a>(array: &'a ArrayRef, ranked: Option<&Vec<&str>>) -> Result<Keys<'a>, ArrowError> {
+    if let Some(ranked) = ranked {
+        let entries = array.as_any_dictionary().values().as_string::<i32>();
+        let rank = |entry: &str| ranked.partition_point(|known| *known < entry) as u64 + 1;
+        return Ok(Keys::Coded { codes: array, ranks: entries.iter().flatten().map(rank).collect() });
+    }
+    if matches!(array.data_type(), DataType::Utf8 | DataType::Dictionary(..)) {
+        return Ok(Keys::Texts(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()));
+    }
+    // Dates, times and integers.
+    let numbers = cast(array, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>().iter();
+    let key = |number: i64| (number as u64 ^ 1 << 63).saturating_add(1);
+    Ok(Keys::Numbers(numbers.map(|number| number.map_or(0, key)).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::compute::{SortColumn, interleave, lexsort_to_indices};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The crate is the oracle.
+        #[test]
+        fn rows_are_sorted_as_arrow_sorts_them(
+            batches in proptest::collection::vec(
+                proptest::collection::vec((proptest::option::of("[ab]{0,2}"), proptest::option::of("(abcdefgh)?[a-c\u{0}é]{0,2}"), proptest::option::of(-2..3i64)), 1..9),
+                1..4,
+            ),
+            coded in any::<bool>(),
+        ) {
+            let batch = |rows: &Vec<(Option<String>, Option<String>, Option<i64>)>| {
+                let few: ArrayRef = Arc::new(rows.iter().map(|row| row.0.clone()).collect::<StringArray>());
+                let kind = DataType::Dictionary(DataType::UInt16.into(), DataType::Utf8.into());
+                let few = if coded { cast(&few, &kind).unwrap() } else { few };
+                let many: ArrayRef = Arc::new(rows.iter().map(|row| row.1.clone()).collect::<StringArray>());
+                let numbers: ArrayRef = Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>());
+                RecordBatch::try_from_iter_with_nullable([("few", few, true), ("many", many, true), ("numbers", numbers, true)]).unwrap()
+            };
+            let batches: Vec<RecordBatch> = batches.iter().map(batch).collect();
+            let rows = batches.iter().enumerate();
+            let places: Vec<Place> =
+                rows.flat_map(|(number, batch)| (0..batch.num_rows() as u32).map(move |row| (number as u32, row))).collect();
+            let found = Order::new(&batches, &[0, 1, 2]).unwrap().sorted(&places);
+
+            let column = |index: usize, places: &[Place]| {
+                let arrays: Vec<ArrayRef> = batches.iter().map(|batch| match batch.column(index).data_type() {
+                    DataType::Dictionary(..) => cast(batch.column(index), &DataType::Utf8).unwrap(),
+                    _ => batch.column(index).clone(),
+                }).collect();
+                let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+                let places: Vec<_> = places.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
+                interleave(&arrays, &places).unwrap()
+            };
+            let columns: Vec<_> = (0..3).map(|index| SortColumn { values: column(index, &places), options: None }).collect();
+            let order = lexsort_to_indices(&columns, None).unwrap();
+            let wanted: Vec<Place> = order.values().iter().map(|row| places[*row as usize]).collect();
+            for index in 0..3 {
+                prop_assert_eq!(&column(index, &found), &column(index, &wanted));
+            }
+        }
+    }
+}
