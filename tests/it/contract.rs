@@ -259,6 +259,7 @@ impl Load<'_> {
             extracted_at: Some(at(self.hours)),
             staged: &staged,
             absent: &[],
+            made_of: None,
             guards: None,
             operation: operation("file.csv"),
             run_id,

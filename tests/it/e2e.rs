@@ -134,7 +134,7 @@ fn bytes_that_are_there_are_not_read_again() {
         "earningId,participantId,programName,earningType,earningAmount,earningAmountUSD,earningDate,paymentStatus,transactionCurrency\n\
          E-more,1,CSP,Rebate,5,5,2026-09-03,SENT,USD\n",
     );
-    let ingest = ["ingest", "--dataset", "transaction_history", "--account", "contoso"];
+    let ingest = ["ingest", "--dataset", "transaction_history", "--account", "contoso", "--lake", "lake"];
     world.ok(&[&ingest[..], &[file.to_str().unwrap()]].concat());
     assert_ne!(covered(), before);
     assert_eq!(run(), (2, 3));

@@ -82,6 +82,7 @@ async fn one_row_from_bytes_to_sql() {
         extracted_at: Some(extracted_at),
         staged: &staged,
         absent: &[],
+        made_of: None,
         guards: Some(&options.guards),
         operation: Operation { window: Some(window), ..Operation::new(Cause::File, "export.csv".to_owned()) },
         run_id,
