@@ -123,8 +123,7 @@ impl Splitter {
 
     #[inline]
     fn end_of_cell(&self, text: &[u8], from: usize, at_end: bool) -> Option<usize> {
-        let length = memchr::memchr3(self.dialect.delimiter, b'\n', b'\r', &text[from..]);
-        length.map(|length| from + length).or_else(|| at_end.then_some(text.len()))
+        next_end(text, from, self.dialect.delimiter).or_else(|| at_end.then_some(text.len()))
     }
 
     fn quoted(&self, text: &[u8], start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
@@ -149,5 +148,56 @@ impl Splitter {
             cells.push(start + 1, close);
         }
         Some(end)
+    }
+}
+
+/// A one in each byte of a word, and the highest bit of each.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHEST: u64 = 0x8080_8080_8080_8080;
+
+/// The first byte from `from` on that is the delimiter or a line end. Cells are short: eight bytes at a time are faster than
+/// a search that is made for long ways.
+#[inline]
+fn next_end(text: &[u8], from: usize, delimiter: u8) -> Option<usize> {
+    let ends = |byte: u8| byte == delimiter || byte == b'\n' || byte == b'\r';
+    let mut at = from;
+    while let Some(eight) = text[at..].first_chunk() {
+        let word = u64::from_le_bytes(*eight);
+        let other = word ^ (ONES * u64::from(delimiter));
+        // The highest bit of the first byte that is the delimiter or less than 14, as line ends are. What a subtraction
+        // borrows may show bytes behind it, never before.
+        let equal = other.wrapping_sub(ONES) & !other;
+        let small = word.wrapping_sub(ONES * 14) & !word;
+        let found = (equal | small) & HIGHEST;
+        if found == 0 {
+            at += eight.len();
+            continue;
+        }
+        at += found.trailing_zeros() as usize / 8;
+        if ends(text[at]) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    text[at..].iter().position(|byte| ends(*byte)).map(|length| at + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ends_are_found_where_a_look_at_each_byte_finds_them(
+            text in proptest::collection::vec(prop_oneof![Just(b','), Just(b'\n'), Just(b'\r'), Just(b'\t'), 0..16u8, any::<u8>()], 0..40),
+            from in 0..41usize,
+            delimiter in prop_oneof![Just(b','), Just(b'\t'), Just(b';')],
+        ) {
+            let from = from.min(text.len());
+            let byte_by_byte = (from..text.len()).find(|at| [delimiter, b'\n', b'\r'].contains(&text[*at]));
+            prop_assert_eq!(next_end(&text, from, delimiter), byte_by_byte);
+        }
     }
 }
