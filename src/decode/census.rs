@@ -16,7 +16,8 @@ pub struct Census {
     pub records: u64,
     /// The last record has all its cells but no line end. Whether its last cell is whole, nobody can say.
     pub unterminated: bool,
-    /// Exact sums by column and currency, in units of 10^-10, of the cells named by `count_money`.
+    /// Exact sums by column and currency, in units of 10^-10, of the cells that a [`MoneyCensus`](super::MoneyCensus) or a
+    /// record was asked for.
     pub sums: BTreeMap<(String, String), i128>,
     /// Amounts that cannot be read; they are in no sum.
     pub unreadable: u64,

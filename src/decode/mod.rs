@@ -58,7 +58,7 @@ mod tests;
 pub use census::Census;
 pub use container::{Container, Decoder};
 pub use limits::Options;
-pub use money::census_of_record;
+pub use money::{MoneyCensus, census_of_record};
 pub use record::{batch_of_records, record_as};
 pub use spelling::Spelling;
 pub use text::TextFile;

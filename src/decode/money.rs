@@ -7,11 +7,35 @@ use std::collections::BTreeMap;
 
 use super::census::Census;
 use super::header::Dialect;
-use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, Totals};
+use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, RawBatch, Totals};
 
-/// Sums the money cells of the records that follow the header, in text that comes in pieces.
+/// Sums the money of batches, from their text. That a batch ends where a record ends is the reader's word, which the count
+/// of records tests: see [`Census::records`].
+#[derive(Debug, Clone)]
+pub struct MoneyCensus {
+    dialect: Dialect,
+    cells: Vec<MoneyCell>,
+}
+
+impl MoneyCensus {
+    pub(super) fn new(dialect: Dialect, cells: Vec<MoneyCell>) -> Self {
+        MoneyCensus { dialect, cells }
+    }
+
+    /// The sums and what could not be read; nothing else.
+    #[must_use]
+    pub fn of(&self, batch: &RawBatch) -> Census {
+        let mut counter = MoneyCounter::new(self.dialect, self.cells.clone());
+        counter.feed(batch.text());
+        counter.finish();
+        let (sums, unreadable) = counter.sums();
+        Census { sums, unreadable, ..Census::default() }
+    }
+}
+
+/// Sums the money cells of the records of a text that comes in pieces.
 #[derive(Debug)]
-pub(super) struct MoneyCounter {
+struct MoneyCounter {
     dialect: Dialect,
     cells: Vec<MoneyCell>,
     // For each cell of a record up to the last one that counts: which slot keeps its bytes.
@@ -37,7 +61,7 @@ enum Place {
 }
 
 impl MoneyCounter {
-    pub(super) fn new(dialect: Dialect, cells: Vec<MoneyCell>) -> Self {
+    fn new(dialect: Dialect, cells: Vec<MoneyCell>) -> Self {
         let mut slot_of = Vec::new();
         let mut slots = 0;
         for index in cells.iter().flat_map(indexes) {
@@ -62,7 +86,7 @@ impl MoneyCounter {
         }
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    fn feed(&mut self, bytes: &[u8]) {
         if self.cells.is_empty() {
             return;
         }
@@ -95,32 +119,41 @@ impl MoneyCounter {
         quote + 1
     }
 
-    /// Up to the end of the cell; returns how many bytes that took.
+    /// Over cells without quotes, up to one with quotes or the end of the record; returns how many bytes that took.
     fn plain(&mut self, rest: &[u8]) -> usize {
-        let end = end_of_cell(rest, self.dialect.delimiter);
-        let text = &rest[..end.unwrap_or(rest.len())];
-        if !text.is_empty() {
+        let mut at = 0;
+        loop {
+            let end = end_of_cell(&rest[at..], self.dialect.delimiter).map(|length| at + length);
+            let text = &rest[at..end.unwrap_or(rest.len())];
+            if !text.is_empty() {
+                self.open = true;
+                self.keep(text);
+            }
+            let Some(end) = end else {
+                self.place = Place::Plain;
+                return rest.len();
+            };
+            at = end + 1;
+            if rest[end] != self.dialect.delimiter {
+                self.end_record();
+                return at;
+            }
             self.open = true;
-            self.keep(text);
-        }
-        self.place = Place::Plain;
-        let Some(end) = end else { return rest.len() };
-        if rest[end] == self.dialect.delimiter {
-            (self.open, self.place) = (true, Place::Start);
             self.cell += 1;
-        } else {
-            self.end_record();
+            if rest.get(at).is_none_or(|next| *next == b'"') {
+                self.place = Place::Start;
+                return at;
+            }
         }
-        end + 1
     }
 
     /// Ends a last record that has no line end.
-    pub(super) fn finish(&mut self) {
+    fn finish(&mut self) {
         self.end_record();
     }
 
     /// Exact sums by column and currency, and how many amounts could not be read.
-    pub(super) fn sums(&self) -> (BTreeMap<(String, String), i128>, u64) {
+    fn sums(&self) -> (BTreeMap<(String, String), i128>, u64) {
         let mut totals = Totals::default();
         for (cell, sums) in self.cells.iter().zip(&self.sums) {
             sums.iter().for_each(|(currency, units)| totals.add(&cell.column, currency, *units));

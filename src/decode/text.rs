@@ -8,7 +8,7 @@ use super::encoding::{self, Transcoder};
 use super::header::{self, Dialect};
 use super::limits::{Growth, Options};
 use super::lines::Lines;
-use super::money::MoneyCounter;
+use super::money::MoneyCensus;
 use super::record::{Problem, over_limit};
 use super::sniff;
 use super::split::{Cells, Split, Splitter};
@@ -114,7 +114,6 @@ impl<'a> TextFile<'a> {
                 at_end: false,
                 lines: Lines::new(),
                 census: Counter::new(dialect),
-                money: MoneyCounter::new(dialect, Vec::new()),
             },
             splitter: Splitter::new(dialect),
             cells: Cells::default(),
@@ -152,14 +151,10 @@ impl<'a> TextFile<'a> {
         self.header_line
     }
 
-    /// Has the census sum the money of the rows as well, by code of its own. To be called before the first batch.
-    pub fn count_money(&mut self, cells: Vec<MoneyCell>) {
-        let mut money = MoneyCounter::new(self.text.census.dialect(), cells);
-        money.feed(&self.text.buffer[self.text.start..]);
-        if self.text.at_end {
-            money.finish();
-        }
-        self.text.money = money;
+    /// Sums the money of the rows of each batch, by code of its own.
+    #[must_use]
+    pub fn money_census(&self, cells: Vec<MoneyCell>) -> MoneyCensus {
+        MoneyCensus::new(self.text.census.dialect(), cells)
     }
 
     /// The next rows, at least one; `None` after the last.
@@ -180,13 +175,11 @@ impl<'a> TextFile<'a> {
     /// What was seen of the text. Complete after the last batch.
     #[must_use]
     pub fn census(&self) -> Census {
-        let (sums, unreadable) = self.text.money.sums();
         Census {
             bytes: self.text.growth.file_bytes,
             records: self.text.census.records().saturating_sub(self.records_before_rows),
             unterminated: self.unterminated,
-            sums,
-            unreadable,
+            ..Census::default()
         }
     }
 
@@ -258,8 +251,11 @@ impl<'a> TextFile<'a> {
         if rows.is_empty() {
             return Ok(None);
         }
-        let (data, places) = std::mem::take(&mut self.cells).together(self.text.give(enough));
-        Ok(Some(RawBatch::of_places(data, places, rows).misquoted(misquoted)))
+        let text = self.text.give(enough);
+        let read = (self.text.passed - first) as usize;
+        let place = text.len().saturating_sub(read)..text.len();
+        let (data, places) = std::mem::take(&mut self.cells).together(text);
+        Ok(Some(RawBatch::of_places(data, place, places, rows).misquoted(misquoted)))
     }
 
     /// Reads one record, adds its cells, and returns the line on which it begins; `None` at the end of the text.
@@ -359,7 +355,6 @@ struct Text<'a> {
     at_end: bool,
     lines: Lines,
     census: Counter,
-    money: MoneyCounter,
 }
 
 impl Text<'_> {
@@ -421,9 +416,7 @@ impl Text<'_> {
             }
         }
         self.census.feed(&self.buffer[filled..]);
-        self.money.feed(&self.buffer[filled..]);
         if self.at_end {
-            self.money.finish();
             self.check_end(file)?;
         }
         Ok(())

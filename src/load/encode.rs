@@ -178,7 +178,8 @@ impl<'a> Source<'a> {
         let one = |places: &Vec<Place>| {
             translations.iter_mut().for_each(|codes| codes.fill(UNSEEN));
             let mut entries: Vec<&str> = Vec::new();
-            let mut known: HashMap<&str, u32, FixedState> = HashMap::default();
+            let most = dictionaries.iter().map(|entries| entries.len()).max().unwrap_or_default();
+            let mut known = HashMap::with_capacity_and_hasher(most.min(places.len()), FixedState::default());
             let (valid, codes) = self.gather(places, |batch, row| {
                 let (keys, dictionary) = batches[batch];
                 let key = usize::from(keys[row]);

@@ -1,5 +1,7 @@
 //! Text cells with their line numbers, before any typing.
 
+use std::ops::Range;
+
 /// Rows of text cells of one file: bytes and places, no `String` per cell.
 ///
 /// The cells stand in one buffer, in any order and with anything between them: of a file they stay where the file has them.
@@ -14,6 +16,8 @@ pub struct RawBatch {
     lines: Vec<u64>,
     // Rows with text behind a closing quote, ascending.
     misquoted: Vec<usize>,
+    // Where in `data` the text of the rows stands as it was read.
+    text: Range<usize>,
 }
 
 impl RawBatch {
@@ -30,15 +34,22 @@ impl RawBatch {
             row_ends: Vec::with_capacity(rows),
             lines: Vec::with_capacity(rows),
             misquoted: Vec::new(),
+            text: 0..0,
         }
     }
 
-    /// Rows whose cells are places in `data`. `rows` has of each the line on which it begins and, in `cells`, one past its
-    /// last cell.
+    /// Rows whose cells are places in `data`, where they stand as they were read at `text`. `rows` has of each the line on
+    /// which it begins and, in `cells`, one past its last cell.
     #[must_use]
-    pub fn of_places(data: Vec<u8>, cells: Vec<[u32; 2]>, rows: Vec<(u64, u32)>) -> Self {
+    pub fn of_places(data: Vec<u8>, text: Range<usize>, cells: Vec<[u32; 2]>, rows: Vec<(u64, u32)>) -> Self {
         let (lines, row_ends) = rows.into_iter().unzip();
-        RawBatch { data, cells, row_ends, lines, misquoted: Vec::new() }
+        RawBatch { data, cells, row_ends, lines, misquoted: Vec::new(), text }
+    }
+
+    /// The rows as they were read, with the line ends between them. Empty for rows that were put together.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.data[self.text.clone()]
     }
 
     /// Appends a row whose cells are `data` cut at `ends` (ends relative to `data`), which begins on

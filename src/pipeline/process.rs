@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::balance::{self, Counts};
 use super::scout::Scout;
-use super::typing::{Look, type_all};
-use crate::decode::{self, Decoder, TextFile};
+use super::typing::{Look, Work, type_all};
+use crate::decode::{self, Census, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Progress, Step, Unit};
 use crate::load::{self, Author, QuarantineOrigin, Staged, Stager};
@@ -156,7 +156,7 @@ fn process_text(
     let absent = columns.iter().zip(&matched.cells).filter(|(_, cell)| cell.is_none());
     let absent = absent.map(|(column, _)| column.name.clone()).collect();
     let money = matched.money_cells(input.dataset);
-    file.count_money(money.clone());
+    let money_census = file.money_census(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
     let declared = input.decode.date_order;
     let normaliser = || {
@@ -171,15 +171,17 @@ fn process_text(
     let damage = input.load.mutation.as_deref();
     let amount = money.first().map(|cell| cell.amount);
     let text = Text { version, name: &name, header: &header, money: &money };
-    let read = || {
-        let mut batch = file.next_batch()?;
-        if let (Some(damage), Some(batch)) = (damage, &mut batch) {
-            damage.on_raw("decode", batch, amount);
-        }
-        Ok(batch)
+    let count = |batch: &mut RawBatch| {
+        let census = money_census.of(batch);
+        damage.into_iter().for_each(|damage| damage.on_raw("decode", batch, amount));
+        (batch.rows() as u64, census)
     };
-    let take = |read, rows| stage(input, &text, read, rows, stager, seen);
-    notes.extend(type_all(read, normaliser, look, take)?);
+    let work = Work { read: || file.next_batch(), count, normaliser };
+    let take = |(read, census): (u64, Census), rows| {
+        seen.counts.add_text(&census);
+        stage(input, &text, read, rows, stager, seen)
+    };
+    notes.extend(type_all(work, look, take)?);
     let census = file.census();
     seen.counts.add_text(&census);
     if census.unterminated && census.records > 0 {

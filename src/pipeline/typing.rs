@@ -22,31 +22,47 @@ const AHEAD: usize = 2;
 /// Lets a survey see all rows of the text.
 pub(super) type Look<'a> = &'a mut (dyn FnMut(&mut Survey) -> Result<()> + Send);
 
-/// A typed batch, with the rows that were read for it.
-type Typed = (u64, Normalised);
+/// What `count` said of a batch, and the rows that were made of it.
+type Typed<C> = (C, Normalised);
 
-/// Types all batches that `read` gives, and hands them to `take` with the number of rows that were read for each. Gives
-/// back what was found out on the way.
+/// What is done with each batch on the way.
+pub(super) struct Work<R, C, N> {
+    /// Gives the batches.
+    pub read: R,
+    /// Looks at a batch before it is typed.
+    pub count: C,
+    /// Makes a normaliser for each thread.
+    pub normaliser: N,
+}
+
+/// Types all batches, and hands them to `take` with what was counted of each. Gives back what was found out on the way.
 ///
 /// # Errors
 /// The first of reading, then of what came first of typing and taking; [`Kind::Bug`] when a thread panics.
-pub(super) fn type_all(
-    read: impl FnMut() -> Result<Option<RawBatch>> + Send,
-    normaliser: impl Fn() -> Normaliser + Sync,
+pub(super) fn type_all<T: Send>(
+    work: Work<
+        impl FnMut() -> Result<Option<RawBatch>> + Send,
+        impl Fn(&mut RawBatch) -> T + Sync,
+        impl Fn() -> Normaliser + Sync,
+    >,
     look: Option<Look<'_>>,
-    take: impl FnMut(u64, Normalised) -> Result<()>,
+    take: impl FnMut(T, Normalised) -> Result<()>,
 ) -> Result<Vec<String>> {
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    type_on(threads, read, normaliser, look, take)
+    type_on(threads, work, look, take)
 }
 
-fn type_on(
+fn type_on<T: Send>(
     threads: usize,
-    read: impl FnMut() -> Result<Option<RawBatch>> + Send,
-    normaliser: impl Fn() -> Normaliser + Sync,
+    work: Work<
+        impl FnMut() -> Result<Option<RawBatch>> + Send,
+        impl Fn(&mut RawBatch) -> T + Sync,
+        impl Fn() -> Normaliser + Sync,
+    >,
     look: Option<Look<'_>>,
-    take: impl FnMut(u64, Normalised) -> Result<()>,
+    take: impl FnMut(T, Normalised) -> Result<()>,
 ) -> Result<Vec<String>> {
+    let Work { read, count, normaliser } = work;
     let orders = Orders(Mutex::new(Decision { look, survey: None, notes: Vec::new() }));
     // Room for every permit: nobody waits for a thread that has ended.
     let (raw_out, raw_in) = sync_channel(threads + AHEAD);
@@ -60,8 +76,9 @@ fn type_on(
         let (typed_out, typed_in) = sync_channel(threads + AHEAD);
         let reading = scope.spawn(move || read_all(read, &permit_in, &raw_out));
         for _ in 0..threads {
-            let (raw_in, orders, out, normaliser) = (&raw_in, &orders, typed_out.clone(), &normaliser);
-            scope.spawn(move || type_some(raw_in, &mut normaliser(), orders, &out));
+            let (raw_in, orders, out) = (&raw_in, &orders, typed_out.clone());
+            let (count, normaliser) = (&count, &normaliser);
+            scope.spawn(move || type_some(raw_in, count, &mut normaliser(), orders, &out));
         }
         drop(typed_out);
         let taken = take_all(typed_in, permit_out, take);
@@ -88,36 +105,39 @@ fn read_all(
     Ok(())
 }
 
-fn type_some(
+fn type_some<T>(
     raw: &Mutex<Receiver<(u64, RawBatch)>>,
+    count: &impl Fn(&mut RawBatch) -> T,
     normaliser: &mut Normaliser,
     orders: &Orders<'_>,
-    out: &SyncSender<(u64, Result<Typed>)>,
+    out: &SyncSender<(u64, Result<Typed<T>>)>,
 ) {
     loop {
         let next = lock(raw).recv();
-        let Ok((number, batch)) = next else { return };
+        let Ok((number, mut batch)) = next else { return };
         // The others wait for this batch: they must hear of a panic.
-        let typed = catch_unwind(AssertUnwindSafe(|| orders.typed(normaliser, &batch)));
-        let typed = typed.unwrap_or_else(|_| Err(panicked("normalise")));
+        let counted = catch_unwind(AssertUnwindSafe(|| count(&mut batch))).map_err(|_| panicked("decode"));
+        let typed = counted.and_then(|counted| {
+            let typed = catch_unwind(AssertUnwindSafe(|| orders.typed(normaliser, &batch)));
+            Ok((counted, typed.unwrap_or_else(|_| Err(panicked("normalise")))?))
+        });
         let failed = typed.is_err();
-        let typed = typed.map(|rows| (batch.rows() as u64, rows));
         if out.send((number, typed)).is_err() || failed {
             return;
         }
     }
 }
 
-fn take_all(
-    typed: Receiver<(u64, Result<Typed>)>,
+fn take_all<T>(
+    typed: Receiver<(u64, Result<Typed<T>>)>,
     permits: SyncSender<()>,
-    mut take: impl FnMut(u64, Normalised) -> Result<()>,
+    mut take: impl FnMut(T, Normalised) -> Result<()>,
 ) -> Result<()> {
     let (mut early, mut next) = (BTreeMap::new(), 0);
     for (number, batch) in typed {
         early.insert(number, batch?);
-        while let Some((read, rows)) = early.remove(&next) {
-            take(read, rows)?;
+        while let Some((counted, rows)) = early.remove(&next) {
+            take(counted, rows)?;
             next += 1;
             // The reader may be at the end of the text.
             let _ended = permits.send(());
@@ -240,6 +260,11 @@ mod tests {
         lines.value(0).unsigned_abs()
     }
 
+    /// What is done with batches of which only the rows count.
+    fn work<R>(read: R) -> Work<R, fn(&mut RawBatch) -> usize, fn() -> Normaliser> {
+        Work { read, count: |batch| batch.rows(), normaliser }
+    }
+
     fn refused() -> Error {
         Error::new(Kind::Contract, "on purpose")
     }
@@ -255,7 +280,7 @@ mod tests {
                 seen.push(line(&rows));
                 Ok(())
             };
-            type_on(threads, batches(100, DAY), normaliser, None, take).unwrap();
+            type_on(threads, work(batches(100, DAY)), None, take).unwrap();
             assert_eq!(seen, (0..100).collect::<Vec<_>>());
         }
     }
@@ -270,17 +295,17 @@ mod tests {
                 if count > 50 { Err(refused()) } else { Ok(Some(batch(count, DAY))) }
             };
             let fails = |done: Result<Vec<String>>, kind| assert_eq!(done.unwrap_err().kind(), kind);
-            fails(type_on(threads, failing, normaliser, None, |_, _| Ok(())), Kind::Contract);
+            fails(type_on(threads, work(failing), None, |_, _| Ok(())), Kind::Contract);
             let take = |_, rows: Normalised| if line(&rows) == 20 { Err(refused()) } else { Ok(()) };
-            fails(type_on(threads, batches(100, DAY), normaliser, None, take), Kind::Contract);
+            fails(type_on(threads, work(batches(100, DAY)), None, take), Kind::Contract);
             let mut look = |_: &mut Survey| Err(refused());
             fails(
-                type_on(threads, batches(100, "3/4/2026"), normaliser, Some(&mut look), |_, _| Ok(())),
+                type_on(threads, work(batches(100, "3/4/2026")), Some(&mut look), |_, _| Ok(())),
                 Kind::Contract,
             );
             let mut look = |_: &mut Survey| panic!("on purpose");
             fails(
-                type_on(threads, batches(100, "3/4/2026"), normaliser, Some(&mut look), |_, _| Ok(())),
+                type_on(threads, work(batches(100, "3/4/2026")), Some(&mut look), |_, _| Ok(())),
                 Kind::Bug,
             );
             let mut broken = batches(100, DAY);
@@ -288,7 +313,7 @@ mod tests {
                 Ok(Some(batch)) if batch.line(0) == 30 => panic!("on purpose"),
                 other => other,
             };
-            fails(type_on(threads, read, normaliser, None, |_, _| Ok(())), Kind::Bug);
+            fails(type_on(threads, work(read), None, |_, _| Ok(())), Kind::Bug);
         }
     }
 }
