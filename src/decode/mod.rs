@@ -38,6 +38,7 @@
 //!   that reads like names and is more than half as wide as the widest such record.
 //! * A file of no bytes, of a byte order mark, or of a header alone has zero rows. That is a result, not an error.
 
+mod ahead;
 mod archive;
 mod census;
 mod container;

@@ -215,7 +215,7 @@ fn end_of_cell(rest: &[u8], delimiter: u8) -> Option<usize> {
     // Sets the highest bit of each byte that is the wanted one: adding carries nothing from byte to byte.
     let same = |word: u64, byte: u8| {
         let other = word ^ u64::from_ne_bytes([byte; 8]);
-        !((other & LOW) + LOW | other | LOW)
+        !(((other & LOW) + LOW) | other | LOW)
     };
     let (words, rest_of_them) = rest.as_chunks();
     for (number, word) in words.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! One delimited text: its header, then batches of rows.
 
-use std::io::{Chain, Cursor, Read};
+use std::io::{self, Cursor, Read};
 
 use super::archive::{DOWNLOAD_AGAIN, read_error};
 use super::census::{Census, Counter};
@@ -43,6 +43,21 @@ pub(super) struct Input<'a> {
     pub(super) growth: Growth<'a>,
     /// What the container states of the text: its length, and more.
     pub(super) declared: Option<(u64, Packed)>,
+}
+
+/// Where the bytes of a text come from.
+pub(super) struct Source<'a>(Box<dyn Read + Send + 'a>);
+
+impl<'a> Source<'a> {
+    pub(super) fn new(bytes: impl Read + Send + 'a) -> Self {
+        Source(Box::new(bytes))
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
 }
 
 /// One text file: plain, unpacked from gzip, or an entry of a zip archive.
@@ -103,7 +118,7 @@ impl<'a> TextFile<'a> {
             records_before_rows: 0,
             records_read: 0,
             text: Text {
-                source: start.chain(input.reader),
+                source: Source::new(start.chain(input.reader)),
                 growth: input.growth,
                 declared: input.declared,
                 transcoder: Transcoder::new(encoding).map(|transcoder| (transcoder, Vec::new())),
@@ -149,6 +164,16 @@ impl<'a> TextFile<'a> {
     #[must_use]
     pub fn header_line(&self) -> u64 {
         self.header_line
+    }
+
+    /// Whether it was packed.
+    pub(super) fn is_packed(&self) -> bool {
+        self.text.growth.compressed_bytes.is_some()
+    }
+
+    /// Has the bytes from here on come from elsewhere.
+    pub(super) fn replace_source(&mut self, source: Source<'a>) -> Source<'a> {
+        std::mem::replace(&mut self.text.source, source)
     }
 
     /// Sums the money of the rows of each batch, by code of its own.
@@ -341,7 +366,7 @@ impl<'a> TextFile<'a> {
 
 /// The text that is being read: what of it is needed, where that stands, and what is counted on the way.
 struct Text<'a> {
-    source: Chain<Cursor<Vec<u8>>, Box<dyn Read + Send + 'a>>,
+    source: Source<'a>,
     growth: Growth<'a>,
     declared: Option<(u64, Packed)>,
     /// For a text that is not UTF-8, with the bytes that it is given.

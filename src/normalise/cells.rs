@@ -139,13 +139,13 @@ impl Column {
                 });
             }
             Values::Wide(values) => {
-                take_values(raw, block, source, valid, values, bad, |cell| parse_integer(cell));
+                take_values(raw, block, source, valid, values, bad, parse_integer);
             }
             Values::Days(values) => {
                 take_values(raw, block, source, valid, values, bad, |cell| parse_date(cell, source.order));
             }
             Values::Boolean(values) => {
-                take_values(raw, block, source, valid, values, bad, |cell| parse_boolean(cell));
+                take_values(raw, block, source, valid, values, bad, parse_boolean);
             }
         }
     }
@@ -293,7 +293,7 @@ fn push_text(
     bad: &mut Vec<BadCell>,
 ) {
     if let (Values::Coded(codes), Some(coder)) = (&mut *values, &mut source.coder) {
-        match is_valid.then(|| coder.code(text)).unwrap_or(Ok(0)) {
+        match if is_valid { coder.code(text) } else { Ok(0) } {
             Ok(code) => return codes.push(code),
             Err(Uncoded::NotUtf8) => {
                 bad.push((row, source.column, FaultCode::NotUtf8));

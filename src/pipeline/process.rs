@@ -176,12 +176,13 @@ fn process_text(
         damage.into_iter().for_each(|damage| damage.on_raw("decode", batch, amount));
         (batch.rows() as u64, census)
     };
-    let work = Work { read: || file.next_batch(), count, normaliser };
     let take = |(read, census): (u64, Census), rows| {
         seen.counts.add_text(&census);
         stage(input, &text, read, rows, stager, seen)
     };
-    notes.extend(type_all(work, look, take)?);
+    notes.extend(file.unpacked_ahead(|file| {
+        type_all(Work { read: || file.next_batch(), count, normaliser }, look, take)
+    })?);
     let census = file.census();
     seen.counts.add_text(&census);
     if census.unterminated && census.records > 0 {

@@ -260,8 +260,10 @@ mod tests {
         lines.value(0).unsigned_abs()
     }
 
+    type CountRows = fn(&mut RawBatch) -> usize;
+
     /// What is done with batches of which only the rows count.
-    fn work<R>(read: R) -> Work<R, fn(&mut RawBatch) -> usize, fn() -> Normaliser> {
+    fn work<R>(read: R) -> Work<R, CountRows, fn() -> Normaliser> {
         Work { read, count: |batch| batch.rows(), normaliser }
     }
 
