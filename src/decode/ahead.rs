@@ -1,6 +1,7 @@
 //! Unpacks a text while what was unpacked before is read.
 
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -21,10 +22,10 @@ impl<'a> TextFile<'a> {
             let mut source = self.replace_source(Source::new(io::empty()));
             threads.spawn(move || unpack(&mut source, &out));
             self.replace_source(Source::new(Pieces { pieces, piece: io::Cursor::default() }));
-            let done = work(self);
+            let done = catch_unwind(AssertUnwindSafe(|| work(self)));
             // Nobody listens any more: the thread ends, wherever it is.
             self.replace_source(Source::new(io::empty()));
-            done
+            done.unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
 }

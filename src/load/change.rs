@@ -185,8 +185,14 @@ pub async fn confirm(
     for attempt in 1..=MAX_CONFLICTS {
         let Some(there) = &current else { return Ok(None) };
         there.check_writable()?;
+        there.check_columns(&change.spec.schema)?;
+        there.check_treatments(&change.spec.schema)?;
         let Some((plan, totals)) = Plan::confirming(there, change, window) else { return Ok(None) };
         let manifest = next_manifest(change, current.as_ref(), &plan);
+        if there.partitions == manifest.partitions {
+            // The same export once more.
+            return Ok(Some((applied(plan, Some(there.clone()), false), totals)));
+        }
         match chain.commit(context.lake, &manifest).await? {
             CommitOutcome::Committed => {
                 publish::publish(context.lake, context.publish, &manifest).await?;

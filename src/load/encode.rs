@@ -123,8 +123,8 @@ impl<'a> Source<'a> {
                     bytes
                 })
             }
-            // More than 18 digits are 16 bytes in a file.
-            DataType::Decimal128(19.., _) => self.encode_numbers::<Decimal128Type>(chunker),
+            // So many digits are 16 bytes in a file.
+            DataType::Decimal128(37.., _) => self.encode_numbers::<Decimal128Type>(chunker),
             DataType::Int64 => self.encode_numbers::<Int64Type>(chunker),
             DataType::Int32 => self.encode_numbers::<Int32Type>(chunker),
             DataType::Date32 => self.encode_numbers::<Date32Type>(chunker),
@@ -137,9 +137,8 @@ impl<'a> Source<'a> {
 
     /// Whether all that has a value is coded.
     fn is_coded(&self) -> bool {
-        self.arrays
-            .iter()
-            .all(|array| array.data_type() != &DataType::Utf8 || array.null_count() == array.len())
+        let coded = |array: &&ArrayRef| array.as_dictionary_opt::<UInt16Type>().is_some();
+        self.arrays.iter().all(|array| coded(array) || array.null_count() == array.len())
     }
 
     fn encode_numbers<T: ArrowPrimitiveType>(&self, chunker: &mut Chunker) -> Result<Vec<Chunk>>

@@ -1,6 +1,7 @@
 //! The order of rows inside a row group.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -8,6 +9,19 @@ use arrow::datatypes::{DataType, Int64Type, UInt16Type};
 use arrow::error::ArrowError;
 
 use super::rows::Place;
+use crate::model::TableSpec;
+
+/// The columns by which the rows of a table are sorted: those of its sort columns that are texts, dates, times or integers.
+pub(super) fn sort_columns(spec: &TableSpec) -> Vec<usize> {
+    let sortable = |index: &usize| {
+        let kind = spec.schema.field(*index).data_type();
+        matches!(
+            kind,
+            DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..) | DataType::Int32 | DataType::Int64
+        )
+    };
+    spec.sort.iter().filter_map(|name| spec.schema.index_of(name).ok()).filter(sortable).collect()
+}
 
 /// The sort columns of some batches, made ready for many comparisons.
 pub(super) struct Order<'a> {
@@ -17,7 +31,7 @@ pub(super) struct Order<'a> {
 /// One sort column of one batch: each value is a number that is as great among the others as the value, and 0 where there is
 /// none. Of a text that is its beginning.
 enum Keys<'a> {
-    Coded { codes: &'a ArrayRef, ranks: Vec<u64> },
+    Coded { codes: &'a ArrayRef, ranks: Arc<[u64]> },
     Numbers(Vec<u64>),
     Texts(StringArray),
 }
@@ -90,25 +104,33 @@ impl Keys<'_> {
 }
 
 fn keys_of(arrays: Vec<&ArrayRef>) -> Result<Vec<Keys<'_>>, ArrowError> {
-    let is_coded = |array: &&ArrayRef| array.as_dictionary_opt::<UInt16Type>().is_some();
-    let coded = arrays.iter().all(is_coded);
-    let entries = |array: &ArrayRef| array.as_any_dictionary().values().as_string::<i32>().clone();
-    let mut known: Vec<StringArray> =
-        if coded { arrays.iter().map(|array| entries(array)).collect() } else { Vec::new() };
-    known.dedup_by(|one, other| std::ptr::eq(one.value_data(), other.value_data()));
-    let mut ranked: Vec<&str> = known.iter().flat_map(|entries| entries.iter().flatten()).collect();
+    let coded: Option<Vec<&StringArray>> = arrays
+        .iter()
+        .map(|array| Some(array.as_dictionary_opt::<UInt16Type>()?.values().as_string::<i32>()))
+        .collect();
+    let Some(coded) = coded else { return arrays.into_iter().map(keys_of_one).collect() };
+    // Batches share their dictionaries.
+    let mut different: Vec<&StringArray> = Vec::new();
+    for entries in &coded {
+        if !different.iter().any(|known| std::ptr::eq(*known, *entries)) {
+            different.push(entries);
+        }
+    }
+    let mut ranked: Vec<&str> = different.iter().flat_map(|entries| entries.iter().flatten()).collect();
     ranked.sort_unstable();
     ranked.dedup();
-    let keys = |array| keys_of_one(array, coded.then_some(&ranked));
-    arrays.into_iter().map(keys).collect()
+    let rank = |entry: &str| ranked.partition_point(|known| *known < entry) as u64 + 1;
+    let ranks: Vec<Arc<[u64]>> =
+        different.iter().map(|entries| entries.iter().flatten().map(rank).collect()).collect();
+    let ranks_of = |entries: &StringArray| {
+        let known = different.iter().position(|known| std::ptr::eq(*known, entries));
+        ranks[known.unwrap_or_default()].clone()
+    };
+    let keys = arrays.into_iter().zip(coded);
+    Ok(keys.map(|(codes, entries)| Keys::Coded { codes, ranks: ranks_of(entries) }).collect())
 }
 
-fn keys_of_one<'a>(array: &'a ArrayRef, ranked: Option<&Vec<&str>>) -> Result<Keys<'a>, ArrowError> {
-    if let Some(ranked) = ranked {
-        let entries = array.as_any_dictionary().values().as_string::<i32>();
-        let rank = |entry: &str| ranked.partition_point(|known| *known < entry) as u64 + 1;
-        return Ok(Keys::Coded { codes: array, ranks: entries.iter().flatten().map(rank).collect() });
-    }
+fn keys_of_one(array: &ArrayRef) -> Result<Keys<'_>, ArrowError> {
     if matches!(array.data_type(), DataType::Utf8 | DataType::Dictionary(..)) {
         return Ok(Keys::Texts(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()));
     }
@@ -121,8 +143,6 @@ fn keys_of_one<'a>(array: &'a ArrayRef, ranked: Option<&Vec<&str>>) -> Result<Ke
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::Int64Array;
     use arrow::compute::{SortColumn, interleave, lexsort_to_indices};
     use proptest::prelude::*;

@@ -12,6 +12,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::chunk::Chunk;
+use super::order::sort_columns;
 use super::{Author, Digest, StagedPart};
 use crate::error::{Error, Kind, Result};
 use crate::model::{PartitionKey, TableSpec, Totals};
@@ -97,9 +98,8 @@ impl PartWriter {
 
 /// The order inside each row group, as the file tells it to readers.
 fn sorting_columns(spec: &TableSpec) -> Vec<SortingColumn> {
-    let index = |name: &String| spec.schema.index_of(name).ok().and_then(|index| i32::try_from(index).ok());
-    let indexes = spec.sort.iter().filter_map(index);
-    indexes.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true }).collect()
+    let columns = sort_columns(spec).into_iter().filter_map(|index| i32::try_from(index).ok());
+    columns.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true }).collect()
 }
 
 fn not_written(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, path: &std::path::Path) -> Error {

@@ -333,6 +333,10 @@ async fn replace_and_merge(
             }
             _ => take_part(plan, change, empty_part(&part.key), Take::Whole),
         }
+        if let Some(partition) = plan.partitions.get_mut(&part.key).filter(|there| !same_rows(there, part)) {
+            // Some rows of the export stand in another month, which knows better.
+            partition.made_of = None;
+        }
     }
     // What is taken is settled by now.
     merged.parts.retain(|part| !months.taken.contains(&part.key));

@@ -1,5 +1,6 @@
 //! Rows of a partition, which stand anywhere in some batches.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
@@ -49,16 +50,16 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// About what a batch holds in memory by itself: columns without a value share one array, and coded ones their dictionary.
-pub(super) fn memory_of(batch: &RecordBatch) -> usize {
+/// About what a batch adds to memory: columns without a value share one array, and batches share `dictionaries`.
+pub(super) fn memory_of(batch: &RecordBatch, dictionaries: &mut HashSet<usize>) -> usize {
+    let size = |array: &dyn Array| array.to_data().get_slice_memory_size().unwrap_or_default();
     let columns = batch.columns().iter().filter(|column| column.null_count() < column.len());
-    columns
-        .map(|column| {
-            let own = match column.as_any_dictionary_opt() {
-                Some(coded) => coded.keys().to_data(),
-                None => column.to_data(),
-            };
-            own.get_slice_memory_size().unwrap_or_default()
-        })
-        .sum()
+    let sizes = columns.map(|column| match column.as_any_dictionary_opt() {
+        Some(coded) => {
+            let is_new = dictionaries.insert(Arc::as_ptr(coded.values()).addr());
+            size(coded.keys()) + if is_new { size(coded.values()) } else { 0 }
+        }
+        None => size(column),
+    });
+    sizes.sum()
 }

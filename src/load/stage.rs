@@ -1,6 +1,6 @@
 //! Splits rows by partition, and sets aside those that belong to a neighbouring window.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -12,7 +12,7 @@ use parquet::basic::ZstdLevel;
 use super::cores::{on_cores, on_threads};
 use super::encode::encode;
 use super::keys::Keys;
-use super::order::Order;
+use super::order::{Order, sort_columns};
 use super::part::PartWriter;
 use super::rows::{Place, Rows, memory_of};
 use super::tally::tally_rows;
@@ -38,6 +38,8 @@ pub struct Stager<'a> {
     waiting_rows: usize,
     overlap: Totals,
     keys: Keys,
+    /// Of the batches that wait: where they stand in memory.
+    dictionaries: HashSet<usize>,
 }
 
 /// One partition: its file, and its rows that are not in it yet.
@@ -107,6 +109,7 @@ impl<'a> Stager<'a> {
             waiting_rows: 0,
             overlap: Totals::default(),
             keys: Keys::new(dir),
+            dictionaries: HashSet::new(),
         }
     }
 
@@ -189,7 +192,7 @@ impl<'a> Stager<'a> {
         }
         // Those of the overlap too: at worst somebody looks for nothing.
         self.keys.add(batch).map_err(|cause| not_kept(cause, &self.dir))?;
-        self.waiting_bytes += memory_of(batch);
+        self.waiting_bytes += memory_of(batch, &mut self.dictionaries);
         self.waiting_rows += taken;
         self.batches.push(batch.clone());
         self.make_room()
@@ -234,6 +237,7 @@ impl<'a> Stager<'a> {
             part.waiting.extend((start..left.len()).map(|row| (0, row as u32)));
         }
         let batches = std::mem::take(&mut self.batches);
+        self.dictionaries.clear();
         write_groups(self.spec, self.options, &batches, full)?;
         (self.waiting_bytes, self.waiting_rows) = (0, left.len());
         if !left.is_empty() {
@@ -241,7 +245,7 @@ impl<'a> Stager<'a> {
             let rest = rest.map_err(|cause| {
                 Error::new(Kind::Bug, "rows could not be kept for their month").caused_by(cause)
             })?;
-            self.waiting_bytes = memory_of(&rest);
+            self.waiting_bytes = memory_of(&rest, &mut self.dictionaries);
             self.batches.push(rest);
         }
         Ok(())
@@ -285,8 +289,7 @@ fn write_groups(
             .caused_by(cause)
     })?;
     let descr = ArrowSchemaConverter::new().convert(&spec.schema).map_err(|cause| failed(cause.into()))?;
-    let by: Vec<usize> = spec.sort.iter().filter_map(|name| spec.schema.index_of(name).ok()).collect();
-    let order = Order::new(batches, &by).map_err(failed)?;
+    let order = Order::new(batches, &sort_columns(spec)).map_err(failed)?;
     let (groups, writers): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let mut groups = on_cores(groups, || Ok(()), |(), places: Vec<Place>| Ok(order.sorted(&places)))?;
     let damaged = damaged(spec, options, batches, &mut groups).map_err(failed)?;

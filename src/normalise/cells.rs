@@ -92,7 +92,7 @@ pub(super) fn type_rows(
             source.text_bytes = source.text_bytes.max(bytes.len());
         }
     }
-    sources.iter_mut().zip(columns).map(|(source, column)| column.finish(raw, rows, source, bad)).collect()
+    sources.iter_mut().zip(columns).map(|(source, column)| column.finish(rows, source, bad)).collect()
 }
 
 #[inline]
@@ -150,10 +150,10 @@ impl Column {
         }
     }
 
-    fn finish(self, raw: &RawBatch, rows: &[usize], source: &mut Source, bad: &mut Vec<BadCell>) -> ArrayRef {
+    fn finish(self, rows: &[usize], source: &mut Source, bad: &mut Vec<BadCell>) -> ArrayRef {
         let nulls = self.valid.contains(&false).then(|| NullBuffer::from(self.valid));
         match self.values {
-            Values::Text { bytes, ends } => text_array(raw, rows, source, bytes, ends, nulls, bad),
+            Values::Text { bytes, ends } => text_array(rows, source, bytes, ends, nulls, bad),
             Values::Coded(codes) => {
                 let coder = source.coder.as_mut().expect("a column is coded as long as it has a coder");
                 coder.passed(codes.len());
@@ -326,7 +326,6 @@ fn plain(codes: &[u16], valid: &[bool], coder: &Coder) -> Values {
 
 /// One look over the whole column tells that it is ASCII, which nearly all are; else each cell is looked at.
 fn text_array(
-    raw: &RawBatch,
     rows: &[usize],
     source: &Source,
     bytes: Vec<u8>,
@@ -343,23 +342,22 @@ fn text_array(
             .collect();
         if !wrong.is_empty() {
             bad.extend(wrong.iter().map(|row| (*row, source.column, FaultCode::NotUtf8)));
-            (bytes, ends) = copy_without(raw, rows, source, &wrong);
+            (bytes, ends) = copy_without(rows, &bytes, &ends, &wrong);
         }
     }
     Arc::new(StringArray::new(OffsetBuffer::new(ScalarBuffer::from(ends)), bytes.into(), nulls))
 }
 
 /// The column again, with nothing in place of the cells that are not UTF-8.
-fn copy_without(raw: &RawBatch, rows: &[usize], source: &Source, wrong: &[usize]) -> (Vec<u8>, Vec<i32>) {
-    let (mut bytes, mut ends) = (Vec::new(), vec![0]);
-    for row in rows {
-        let cell = raw.cell(*row, source.cell).unwrap_or_default();
-        if !is_blank(cell) && wrong.binary_search(row).is_err() {
-            bytes.extend_from_slice(cell);
+fn copy_without(rows: &[usize], bytes: &[u8], ends: &[i32], wrong: &[usize]) -> (Vec<u8>, Vec<i32>) {
+    let (mut kept, mut kept_ends) = (Vec::with_capacity(bytes.len()), vec![0]);
+    for (row, ends) in rows.iter().zip(ends.windows(2)) {
+        if wrong.binary_search(row).is_err() {
+            kept.extend_from_slice(&bytes[ends[0] as usize..ends[1] as usize]);
         }
-        ends.push(bytes.len() as i32);
+        kept_ends.push(kept.len() as i32);
     }
-    (bytes, ends)
+    (kept, kept_ends)
 }
 
 /// A decimal without a fraction: `12`, `12.00`, `1.2E1`.
@@ -379,6 +377,38 @@ fn parse_boolean(cell: &[u8]) -> Result<bool, FaultCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Texts that are too many, with cells that are no text on both sides of the one that is too much.
+    #[test]
+    fn a_column_that_stops_being_coded_keeps_its_cells() {
+        let mut raw = RawBatch::new();
+        let texts: Vec<Vec<u8>> = (0..6000u32)
+            .map(|row| if row % 1000 == 7 { vec![0xe9, b'x'] } else { format!("text {row}").into_bytes() })
+            .collect();
+        texts.iter().zip(1..).for_each(|(text, line)| raw.push_row(line, text, &[text.len()]));
+        let source = |coder| Source {
+            column: 0,
+            cell: 0,
+            logical: LogicalType::String,
+            arrow: DataType::Utf8,
+            scale: 0,
+            required: false,
+            order: None,
+            text_bytes: 0,
+            coder,
+        };
+        let rows: Vec<usize> = (0..raw.rows()).collect();
+        let typed = |coder| {
+            let (mut bad, mut sources) = (Vec::new(), [source(coder)]);
+            let arrays = type_rows(&raw, &rows, &mut sources, &mut bad);
+            bad.sort_unstable();
+            assert!(sources[0].coder.is_none());
+            (arrays, bad)
+        };
+        let (plain, bad) = typed(None);
+        assert_eq!(bad.iter().map(|(row, ..)| *row).collect::<Vec<_>>(), [7, 1007, 2007, 3007, 4007, 5007]);
+        assert_eq!(typed(Some(Coder::default())), (plain, bad));
+    }
 
     #[test]
     fn booleans_and_integers() {

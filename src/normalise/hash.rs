@@ -5,19 +5,21 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Int64Type, TimestampMicrosecondType};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::model::Texts;
 
 /// Bytes of a row's hash.
 const HASH_BYTES: usize = 16;
 
-/// Hashes rows: the sum, modulo 2^128, of one hash for each business column that is not null.
+/// Hashes rows: XXH3 of 128 bits over the sum, modulo 2^128, of one hash for each business column that is not null. (Hashed
+/// again, because what a month holds is told by the sum of its rows' hashes: the sums alone would not tell which cell
+/// belongs to which row.)
 ///
-/// That is XXH3 of 128 bits over the value, with the first 8 bytes of BLAKE3 over the column's name as its seed. A value
+/// The hash of a column is XXH3 of 128 bits over the value, with the first 8 bytes of BLAKE3 over the column's name as its seed. A value
 /// is its text; of a decimal its digits without zeros at the end (16 bytes) and the place of its point (1 byte), so that
 /// 1.50 and 1.5 are equal; a date, a time or an integer in its own width; a boolean in one byte. All numbers are
-/// little-endian, the sum too.
+/// little-endian, the sum and the hash too.
 ///
 /// So a column that is null changes nothing, nor does the order of columns or a new column as such. What stands in
 /// `_pc_extra` is not part of it. Nobody who could make two rows of one hash would gain by it: the hash finds what
@@ -39,7 +41,8 @@ impl RowHasher {
                 add(seed(field.name()), column, entries, &mut sums);
             }
         }
-        let bytes: Vec<u8> = sums.into_iter().flat_map(u128::to_le_bytes).collect();
+        let bytes = sums.into_iter().flat_map(|sum| xxh3_128(&sum.to_le_bytes()).to_le_bytes());
+        let bytes: Vec<u8> = bytes.collect();
         Arc::new(FixedSizeBinaryArray::new(HASH_BYTES as i32, bytes.into(), None))
     }
 }
@@ -161,13 +164,32 @@ mod tests {
         assert_ne!(hash_of(&[("a", text("")), ("b", text("y"))]), hash_of(&[("b", text("y"))]));
     }
 
+    /// Months are compared by the sum of their rows' hashes.
+    #[test]
+    fn cells_that_change_places_change_the_sum_of_two_rows() {
+        let sum = |left: [&str; 2], right: [&str; 2]| {
+            let columns: Vec<ArrayRef> = [left, right]
+                .into_iter()
+                .map(|column| Arc::new(StringArray::from(column.to_vec())) as ArrayRef)
+                .collect();
+            let fields = ["a", "b"].map(|name| Arc::new(Field::new(name, DataType::Utf8, true)));
+            let hashes = RowHasher::default().hashes(&fields, &columns, 2);
+            let hash = |row: usize| {
+                u128::from_le_bytes(hashes.as_fixed_size_binary().value(row).try_into().unwrap())
+            };
+            hash(0).wrapping_add(hash(1))
+        };
+        assert_eq!(sum(["x", "y"], ["1", "2"]), sum(["y", "x"], ["2", "1"]));
+        assert_ne!(sum(["x", "y"], ["1", "2"]), sum(["x", "y"], ["2", "1"]));
+    }
+
     /// Written down once: another hash would be another rule ([`crate::schema::RULES`]).
     #[test]
     fn the_hash_stays_what_it_is() {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(
             hex(hash_of(&[("earning_amount", decimal(125, 1)), ("earning_id", text("E-1"))])),
-            "09325ddccbb32d76a71556d05c3266db"
+            "052aaf2a8f636182246025241cd771bf"
         );
     }
 }

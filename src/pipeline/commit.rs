@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use arrow::array::RecordBatch;
 use jiff::{SignedDuration, Timestamp};
 
 use super::process::{Input, Processed, process};
@@ -55,7 +56,7 @@ pub(super) struct ReadSource {
     _spool: tempfile::TempDir,
 }
 
-/// Processes a file and commits it.
+/// Processes a file and commits it, or confirms the months that were made of the same bytes.
 ///
 /// # Errors
 /// Those of [`read_source`] and [`commit_read`].
@@ -92,9 +93,13 @@ async fn unchanged(
     applied: Applied,
     totals: Totals,
 ) -> Result<Written> {
+    // None were refused: those of another export of these months go, also when a crash has come between once.
+    let blob = receipt.blob_sha256.clone();
+    commit_quarantine(&tools.context(), tools.settings, source, (&[], 0), blob.as_deref()).await?;
     follow(tools, &applied, receipt).await;
     held::overtake(tools, source, source.held_as.as_deref()).await?;
     receipt.outcome = Outcome::Unchanged;
+    receipt.warnings.extend(from_the_future(&applied, (tools.settings.clock)()));
     receipt.notes.push(format!(
         "the bytes are those of the export that the {} rows of these months were made of: nothing was read",
         totals.rows
@@ -186,8 +191,10 @@ pub(super) async fn commit_read(
     let absent: BTreeSet<&String> = processed.files.iter().flat_map(|file| &file.absent).collect();
     let absent: Vec<String> = absent.into_iter().cloned().collect();
     let change = change(settings, &source, receipt, &spec, &processed.staged);
-    // Refused rows and rows of other months are to be looked at again.
-    let all_here = processed.counts.quarantined == 0 && strays(&source, &processed).is_none();
+    // Refused rows, rows of other months and whatever is warned of are to be looked at again.
+    let all_here = processed.counts.quarantined == 0
+        && strays(&source, &processed).is_none()
+        && processed.files.iter().all(|file| file.warnings.is_empty());
     let made_of = change.made_of.filter(|_| all_here);
     let change = Change { absent: &absent, made_of, ..change };
     if let Some(mut fence) = fence {
@@ -203,7 +210,8 @@ pub(super) async fn commit_read(
         // What was refused in an export that came too late is known better by now.
         forget_refused(receipt);
     } else {
-        commit_quarantine(&context, settings, &source, &processed, receipt.blob_sha256.as_deref()).await?;
+        let refused = (processed.quarantine.as_slice(), processed.counts.quarantined);
+        commit_quarantine(&context, settings, &source, refused, receipt.blob_sha256.as_deref()).await?;
     }
     follow(tools, &applied, receipt).await;
     held::overtake(tools, &source, source.held_as.as_deref()).await?;
@@ -363,7 +371,7 @@ async fn commit_quarantine(
     context: &Context<'_>,
     settings: &Settings,
     source: &Source,
-    processed: &Processed,
+    (refused, count): (&[RecordBatch], u64),
     blob: Option<&str>,
 ) -> Result<()> {
     let spec = load::quarantine_spec();
@@ -371,18 +379,15 @@ async fn commit_quarantine(
     let author = Author { run_id: settings.run_id, request_id: source.request_id.clone() };
     let mut stager = Stager::new(&spec, context.options, &settings.account, &author, spool.path());
     let key = PartitionKey { account: settings.account.clone(), value: source.dataset.name.to_string() };
-    for batch in &processed.quarantine {
+    for batch in refused {
         stager.push(key.clone(), load::of_blob(batch, blob)?)?;
     }
     let staged = stager.finish()?;
-    if staged.totals().rows != processed.counts.quarantined {
+    if staged.totals().rows != count {
         return Err(Error::new(Kind::Contract, "refused rows were lost on the way to the quarantine")
             .with("hop", "quarantine")
             .with("file", &source.name)
-            .with(
-                "differs",
-                format!("rows {} against {}", processed.counts.quarantined, staged.totals().rows),
-            )
+            .with("differs", format!("rows {count} against {}", staged.totals().rows))
             .hint("the good rows are committed; run again, and report this if it stays"));
     }
     if staged.parts.is_empty() {

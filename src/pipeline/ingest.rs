@@ -88,8 +88,10 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
         receipt.treatments = settings.terms(&ingest.dataset.name).personal.labels();
         let table = ingest.dataset.name.as_str();
         // The bytes are kept while they are read.
+        let state = state_of(file);
         let kept = keep_raw(&lake, file, settings.raw != Raw::None, &mut receipt);
         let settled = match tokio::join!(kept, read_source(&tools, source)) {
+            (Ok(_), Ok(_)) if state_of(file) != state => Err(changed(file)),
             (Ok(_), Ok(read)) => commit_read(&tools, read, &mut receipt, None).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
@@ -102,6 +104,18 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
         }
     }
     finish(&lake, outcomes, settings).await
+}
+
+/// Size and time of the last change.
+fn state_of(file: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+    let found = file.metadata().ok()?;
+    Some((found.len(), found.modified().ok()))
+}
+
+fn changed(file: &Path) -> Error {
+    Error::new(Kind::Source, "a file was changed while it was read")
+        .with("file", file.display())
+        .hint("nothing of it was committed; load it again when it is whole")
 }
 
 /// Nothing is begun when one of the files cannot be read at all.

@@ -1,6 +1,8 @@
 """Runs the comparisons of compare.sh: whole processes, in turn, medians of the rounds, ratios within a round."""
 
 import argparse
+import csv
+import io
 import os
 import shutil
 import statistics
@@ -9,6 +11,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -146,7 +149,57 @@ def shapes(bench):
     table([f"{rows:,} rows", "wall s", "CPU s", "peak MiB", "wall to plain"], lines)
 
 
-WORKS = {"ingest": ingest, "shapes": shapes}
+# What DuckDB does in a process of its own, and how long that takes beside starting the process.
+ASK_DUCKDB = """
+import csv, duckdb, sys, time
+began = time.perf_counter()
+lake = duckdb.connect()
+lake.execute("SET TimeZone = 'UTC'")
+rows = f"read_parquet('{sys.argv[1]}/**/*.parquet', hive_partitioning = true, hive_types_autocast = false)"
+lake.execute(f"CREATE VIEW transaction_history AS SELECT * FROM {rows}")
+found = lake.execute(f"SELECT COLUMNS(*)::VARCHAR FROM ({open(sys.argv[2]).read()})").fetchall()
+print(time.perf_counter() - began, file=sys.stderr)
+csv.writer(sys.stdout).writerows(found)
+"""
+
+
+def values(text, skip):
+    """The cells of a result, numbers and times in one spelling."""
+
+    def value(cell):
+        try:
+            return Decimal(cell).normalize()
+        except InvalidOperation:
+            return cell.replace("T", " ").replace("+00", "").removesuffix("Z")
+
+    return [[value(cell) for cell in row] for row in csv.reader(io.StringIO(text))][skip:]
+
+
+def queries(bench):
+    """What finance asks, over the same files: whole processes, and what DuckDB takes once it is started."""
+    bench.ingest(bench.file(bench.options.rows))
+    lake = bench.folder / "lake"
+    lines = []
+    for query in sorted((HERE / "queries").glob("*.sql")):
+        ours, theirs, alone = [], [], []
+        for _ in range(bench.options.rounds):
+            ask = [bench.options.payoutlake, "sql", "--lake", lake, "--format", "csv", "--file", query]
+            began = time.perf_counter()
+            told = subprocess.run(ask, capture_output=True, text=True, check=True)
+            ours.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            ask = [sys.executable, "-c", ASK_DUCKDB, lake / "transaction_history", query]
+            other = subprocess.run(ask, capture_output=True, text=True, check=True)
+            theirs.append(time.perf_counter() - began)
+            alone.append(float(other.stderr))
+            assert values(told.stdout, 1) == values(other.stdout, 0), f"{query.name}: DuckDB says something else"
+        medians = [statistics.median(times) for times in (ours, theirs, alone)]
+        lines.append([query.stem, *(f"{seconds * 1000:.0f}" for seconds in medians)])
+    print(f"Queries over {bench.options.rows:,} rows, ms; equal results\n")
+    table(["query", "payoutlake", "DuckDB", "DuckDB once started"], lines)
+
+
+WORKS = {"ingest": ingest, "shapes": shapes, "queries": queries}
 
 
 def main():

@@ -87,6 +87,20 @@ fn every_field_that_changed_is_told_with_the_money_that_moved() {
     assert_eq!(lines(&world).len(), 10);
 }
 
+/// The same cells in other rows: no sum of a column tells it.
+#[test]
+fn what_changes_places_is_told() {
+    let world = World::new();
+    let (one, other) = (row("E-1", "EUR", "10.00", "SENT"), row("E-2", "EUR", "20.00", "UNPROCESSED"));
+    september(&world, 1, &format!("{HEADER}\n{one}{other}"));
+    let (one, other) = (row("E-1", "EUR", "20.00", "UNPROCESSED"), row("E-2", "EUR", "10.00", "SENT"));
+    september(&world, 2, &format!("{HEADER}\n{one}{other}"));
+    let told = lines(&world);
+    for line in ["E-1,2026-09,earning_amount,10.00,20.00", "E-2,2026-09,payment_status,UNPROCESSED,SENT"] {
+        assert!(told.iter().any(|told| told.contains(line)), "{line}: {told:?}");
+    }
+}
+
 #[test]
 fn a_new_column_is_no_restatement() {
     let world = World::new();

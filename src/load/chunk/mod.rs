@@ -115,12 +115,13 @@ pub(super) struct Chunker {
     level: ZstdLevel,
     zstd: Compressor<'static>,
     page: Vec<u8>,
+    page_rows: usize,
 }
 
 impl Chunker {
     pub(super) fn new(level: ZstdLevel) -> Result<Self> {
         let zstd = Compressor::new(level.compression_level()).map_err(failed)?;
-        Ok(Chunker { level, zstd, page: Vec::new() })
+        Ok(Chunker { level, zstd, page: Vec::new(), page_rows: PAGE_ROWS })
     }
 
     pub(super) fn encode<V: Value>(&mut self, column: &Column, values: &Values<'_, V>) -> Result<Chunk> {
@@ -138,13 +139,15 @@ impl Chunker {
             pages.write(CompressedPage::new(page, self.page.len()))?;
         }
         let (rows, mut first, mut first_value) = (column.valid.len(), 0, 0);
-        let page_rows = values.page_rows(rows);
+        let page_rows = values.page_rows(rows).min(self.page_rows);
         while first < rows {
             let valid = column.valid.slice(first, page_rows.min(rows - first));
             let count = valid.count_set_bits();
             self.page.clear();
             if column.descr.max_def_level() > 0 {
                 put_validity(&valid, &mut self.page);
+            } else if count < valid.len() {
+                return Err(ParquetError::General(format!("{} must have a value", column.descr.name())));
             }
             let (encoding, bounds) = values.put(first_value..first_value + count, &mut self.page);
             let page = Page::DataPage {
@@ -328,4 +331,161 @@ impl<V: Value> Pages<V> {
 
 fn failed(cause: std::io::Error) -> ParquetError {
     ParquetError::General(format!("a page could not be compressed: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow::array::{
+        Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Int32Array,
+        Int64Array, StringArray,
+    };
+    use arrow::compute::concat;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use parquet::arrow::ArrowWriter;
+    use parquet::arrow::arrow_reader::{
+        ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+    };
+    use parquet::file::metadata::PageIndexPolicy;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Of some rows: the values of those that have one, coded or not.
+    fn encoded<V: Value + std::hash::Hash>(
+        rows: &[Option<V>],
+        descr: ColumnDescPtr,
+        coded: bool,
+        page_rows: usize,
+    ) -> Chunk {
+        let values: Vec<V> = rows.iter().flatten().copied().collect();
+        let valid = rows.iter().map(Option::is_some).collect();
+        let column = Column { descr, valid, bloom: true };
+        let mut chunker = Chunker { page_rows, ..Chunker::new(ZstdLevel::try_new(1).unwrap()).unwrap() };
+        let (mut entries, mut known) = (Vec::new(), HashMap::new());
+        let codes: Vec<u32> = values
+            .iter()
+            .map(|value| {
+                *known.entry(*value).or_insert_with(|| {
+                    entries.push(*value);
+                    entries.len() as u32 - 1
+                })
+            })
+            .collect();
+        let values = match coded && V::MAY_BE_CODED {
+            true => Values::Coded { entries: &entries, codes: &codes },
+            false => Values::Plain(&values),
+        };
+        chunker.encode(&column, &values).unwrap()
+    }
+
+    /// Writes the rows, reads them with the crate, and compares: all of them, those of one page found by the index, and the
+    /// statistics.
+    fn comes_back<V: Value + std::hash::Hash>(
+        rows: &[Option<V>],
+        array: ArrayRef,
+        coded: bool,
+        page_rows: usize,
+    ) {
+        let schema = Arc::new(Schema::new(vec![Field::new("column", array.data_type().clone(), true)]));
+        let writer = ArrowWriter::try_new(Vec::new(), schema, None).unwrap();
+        let (mut file, _) = writer.into_serialized_writer().unwrap();
+        let descr = file.schema_descr().column(0);
+        let chunk = encoded(rows, descr.clone(), coded, page_rows);
+        let pages = chunk.offset_index.page_locations().len();
+        assert_eq!(pages, rows.len().div_ceil(page_rows.min(PAGE_ROWS)));
+        let mut group = file.next_row_group().unwrap();
+        chunk.append(descr, &mut group).unwrap();
+        group.close().unwrap();
+        let bytes = Bytes::from(file.into_inner().unwrap());
+
+        let options = || ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let reader =
+            || ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options()).unwrap();
+        let read = |builder: ParquetRecordBatchReaderBuilder<Bytes>| {
+            let batches: Vec<ArrayRef> =
+                builder.build().unwrap().map(|batch| batch.unwrap().column(0).clone()).collect();
+            let batches: Vec<&dyn Array> = batches.iter().map(AsRef::as_ref).collect();
+            concat(&batches).unwrap()
+        };
+        assert_eq!(&read(reader()), &array);
+        let (skipped, taken) = (rows.len() / 2, rows.len() - rows.len() / 2);
+        let selection = RowSelection::from(vec![RowSelector::skip(skipped), RowSelector::select(taken)]);
+        assert_eq!(&read(reader().with_row_selection(selection)), &array.slice(skipped, taken));
+
+        let builder = reader();
+        let column = builder.metadata().row_group(0).column(0).clone();
+        let statistics = column.statistics().unwrap();
+        assert_eq!(statistics.null_count_opt(), Some(array.null_count() as u64));
+        let bounds = bounds_of(rows.iter().flatten().copied());
+        assert_eq!(statistics.min_bytes_opt().map(<[u8]>::to_vec), bounds.map(|(min, _)| min.lower().bytes));
+        assert_eq!(statistics.max_bytes_opt().map(<[u8]>::to_vec), bounds.map(|(_, max)| max.upper().bytes));
+        let filter = builder.get_row_group_column_bloom_filter(0, 0).unwrap().unwrap();
+        assert!(rows.iter().flatten().all(|value| filter.check(value.bytes().as_slice())));
+    }
+
+    fn texts() -> impl Strategy<Value = Vec<Option<String>>> {
+        let text = prop_oneof![
+            "[a-c]?",
+            "é{0,60}",
+            "(same beginning of more than sixty-four bytes, which is long ){2}[a-e]"
+        ];
+        proptest::collection::vec(proptest::option::of(text), 1..70)
+    }
+
+    proptest! {
+        #[test]
+        fn texts_come_back(rows in texts(), coded in any::<bool>(), page_rows in 1..40usize) {
+            let borrowed: Vec<Option<&str>> = rows.iter().map(Option::as_deref).collect();
+            comes_back(&borrowed, Arc::new(StringArray::from(borrowed.clone())), coded, page_rows);
+            let bytes: Vec<Option<&[u8]>> = borrowed.iter().map(|text| text.map(str::as_bytes)).collect();
+            comes_back(&bytes, Arc::new(BinaryArray::from(bytes.clone())), coded, page_rows);
+        }
+
+        #[test]
+        fn numbers_come_back(
+            rows in proptest::collection::vec(proptest::option::of(prop_oneof![-2..3i64, any::<i64>()]), 1..70),
+            coded in any::<bool>(),
+            page_rows in 1..40usize,
+        ) {
+            comes_back(&rows, Arc::new(Int64Array::from(rows.clone())), coded, page_rows);
+            let short: Vec<Option<i32>> = rows.iter().map(|row| row.map(|number| number as i32)).collect();
+            comes_back(&short, Arc::new(Int32Array::from(short.clone())), coded, page_rows);
+            let bits: Vec<Option<bool>> = rows.iter().map(|row| row.map(|number| number % 2 == 0)).collect();
+            comes_back(&bits, Arc::new(BooleanArray::from(bits.clone())), coded, page_rows);
+            let large: Vec<Option<i128>> = rows.iter().map(|row| row.map(|number| i128::from(number) * 1_000_000_007)).collect();
+            let decimals = Decimal128Array::from(large.clone()).with_precision_and_scale(38, 10).unwrap();
+            comes_back(&large, Arc::new(decimals), coded, page_rows);
+            let hashes: Vec<Option<[u8; 16]>> = large.iter().map(|row| row.map(i128::to_be_bytes)).collect();
+            let array = FixedSizeBinaryArray::try_from_sparse_iter_with_size(hashes.iter().copied(), 16).unwrap();
+            comes_back(&hashes, Arc::new(array), coded, page_rows);
+        }
+    }
+
+    /// Every width of packed numbers, and pages that do not begin at an eighth row.
+    #[test]
+    fn dictionaries_of_every_size_come_back() {
+        for entries in [1, 2, 3, 4, 5, 127, 128, 129, 255, 256, 257, 4095, 4097, 33_000, 70_000u64] {
+            // An odd step goes through all of them.
+            let rows: Vec<Option<i64>> = (0..entries + 13)
+                .map(|row| (row % 11 != 5).then_some((row * 7919 % entries) as i64))
+                .collect();
+            for page_rows in [rows.len(), rows.len() / 3 + 1] {
+                comes_back(&rows, Arc::new(Int64Array::from(rows.clone())), true, page_rows);
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_value_of_a_column_that_needs_one_is_refused() {
+        let schema = Arc::new(Schema::new(vec![Field::new("column", DataType::Int64, false)]));
+        let (file, _) =
+            ArrowWriter::try_new(Vec::new(), schema, None).unwrap().into_serialized_writer().unwrap();
+        let valid = BooleanBuffer::from(vec![true, false]);
+        let column = Column { descr: file.schema_descr().column(0), valid, bloom: false };
+        let mut chunker = Chunker::new(ZstdLevel::try_new(1).unwrap()).unwrap();
+        assert!(chunker.encode(&column, &Values::Plain(&[1i64])).is_err());
+    }
 }
