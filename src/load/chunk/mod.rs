@@ -316,15 +316,25 @@ impl<V: Value> Pages<V> {
 
     fn column_index(&self) -> Result<ColumnIndexMetaData> {
         let mut index = ColumnIndexBuilder::new(self.descr.physical_type());
+        // Bounds that were cut short may stand in another order than the values.
+        let mut exact = true;
         for (bounds, nulls) in &self.bounds {
             match bounds {
-                Some((min, max)) => index.append(false, min.lower().bytes, max.upper().bytes, *nulls),
+                Some((min, max)) => {
+                    let (min, max) = (min.lower(), max.upper());
+                    exact &= min.exact && max.exact;
+                    index.append(false, min.bytes, max.bytes, *nulls);
+                }
                 None => index.append(true, Vec::new(), Vec::new(), *nulls),
             }
         }
         let known: Vec<(V, V)> = self.bounds.iter().filter_map(|(bounds, _)| *bounds).collect();
         let ascending = known.windows(2).all(|pages| pages[0].0 <= pages[1].0 && pages[0].1 <= pages[1].1);
-        index.set_boundary_order(if ascending { BoundaryOrder::ASCENDING } else { BoundaryOrder::UNORDERED });
+        index.set_boundary_order(if ascending && exact {
+            BoundaryOrder::ASCENDING
+        } else {
+            BoundaryOrder::UNORDERED
+        });
         index.build()
     }
 }
@@ -422,6 +432,15 @@ mod tests {
         let bounds = bounds_of(rows.iter().flatten().copied());
         assert_eq!(statistics.min_bytes_opt().map(<[u8]>::to_vec), bounds.map(|(min, _)| min.lower().bytes));
         assert_eq!(statistics.max_bytes_opt().map(<[u8]>::to_vec), bounds.map(|(_, max)| max.upper().bytes));
+        let index = &builder.metadata().column_index().unwrap()[0][0];
+        if let (ColumnIndexMetaData::BYTE_ARRAY(pages), Some(BoundaryOrder::ASCENDING)) =
+            (index, index.get_boundary_order())
+        {
+            assert!(
+                pages.min_values_iter().flatten().is_sorted()
+                    && pages.max_values_iter().flatten().is_sorted()
+            );
+        }
         let filter = builder.get_row_group_column_bloom_filter(0, 0).unwrap().unwrap();
         assert!(rows.iter().flatten().all(|value| filter.check(value.bytes().as_slice())));
     }
