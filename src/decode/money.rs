@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use wide::u8x64;
+
 use super::census::Census;
 use super::header::Dialect;
 use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, RawBatch, Totals};
@@ -121,20 +123,12 @@ impl MoneyCounter {
 
     /// Over cells without quotes, up to one with quotes or the end of the record; returns how many bytes that took.
     fn plain(&mut self, rest: &[u8]) -> usize {
+        let delimiter = self.dialect.delimiter;
         let mut at = 0;
-        loop {
-            let end = end_of_cell(&rest[at..], self.dialect.delimiter).map(|length| at + length);
-            let text = &rest[at..end.unwrap_or(rest.len())];
-            if !text.is_empty() {
-                self.open = true;
-                self.keep(text);
-            }
-            let Some(end) = end else {
-                self.place = Place::Plain;
-                return rest.len();
-            };
+        for end in CellEnds::of(rest, delimiter) {
+            self.keep_plain(&rest[at..end]);
             at = end + 1;
-            if rest[end] != self.dialect.delimiter {
+            if rest[end] != delimiter {
                 self.end_record();
                 return at;
             }
@@ -144,6 +138,17 @@ impl MoneyCounter {
                 self.place = Place::Start;
                 return at;
             }
+        }
+        self.keep_plain(&rest[at..]);
+        self.place = Place::Plain;
+        rest.len()
+    }
+
+    #[inline]
+    fn keep_plain(&mut self, text: &[u8]) {
+        if !text.is_empty() {
+            self.open = true;
+            self.keep(text);
         }
     }
 
@@ -207,26 +212,49 @@ impl MoneyCounter {
     }
 }
 
-/// How many bytes stand before the next delimiter or line end.
-#[inline]
-fn end_of_cell(rest: &[u8], delimiter: u8) -> Option<usize> {
-    /// All bits of a byte but the highest, in each byte.
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    // Sets the highest bit of each byte that is the wanted one: adding carries nothing from byte to byte.
-    let same = |word: u64, byte: u8| {
-        let other = word ^ u64::from_ne_bytes([byte; 8]);
-        !(((other & LOW) + LOW) | other | LOW)
-    };
-    let (words, rest_of_them) = rest.as_chunks();
-    for (number, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = same(word, delimiter) | same(word, b'\n') | same(word, b'\r');
-        if found != 0 {
-            return Some(number * 8 + found.trailing_zeros() as usize / 8);
-        }
+/// Where the delimiters and line ends of a text are, found for so many bytes at a time.
+struct CellEnds<'a> {
+    /// What was not looked at yet, and where it begins.
+    rest: &'a [u8],
+    at: usize,
+    delimiter: u8,
+    /// Those before it that were not given yet: the highest bit is the byte before it.
+    found: u64,
+}
+
+impl<'a> CellEnds<'a> {
+    fn of(text: &'a [u8], delimiter: u8) -> Self {
+        CellEnds { rest: text, at: 0, delimiter, found: 0 }
     }
-    let last = rest_of_them.iter().position(|byte| *byte == delimiter || matches!(byte, b'\n' | b'\r'));
-    last.map(|last| words.len() * 8 + last)
+}
+
+impl Iterator for CellEnds<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.found == 0 {
+            let bytes = match self.rest.split_first_chunk() {
+                _ if self.rest.is_empty() => return None,
+                Some((bytes, rest)) => {
+                    self.rest = rest;
+                    *bytes
+                }
+                None => {
+                    let mut last = [0; 64];
+                    last[..self.rest.len()].copy_from_slice(std::mem::take(&mut self.rest));
+                    last
+                }
+            };
+            let bytes = u8x64::new(bytes);
+            let line_ends = bytes.simd_eq(u8x64::splat(b'\n')) | bytes.simd_eq(u8x64::splat(b'\r'));
+            self.found = (line_ends | bytes.simd_eq(u8x64::splat(self.delimiter))).to_bitmask();
+            self.at += 64;
+        }
+        let byte = self.found.trailing_zeros() as usize;
+        self.found &= self.found - 1;
+        Some(self.at - 64 + byte)
+    }
 }
 
 /// How the quarantine writes records.
@@ -385,6 +413,18 @@ mod tests {
             if let Some(units) = usual_units_of(&text) {
                 proptest::prop_assert_eq!(any_units_of(&text), Some(units));
             }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ends_are_where_a_look_at_each_byte_finds_them(
+            text in proptest::collection::vec(proptest::prop_oneof![
+                proptest::prelude::Just(b','), proptest::prelude::Just(b'\n'), 0..16u8, proptest::prelude::any::<u8>()
+            ], 0..300),
+        ) {
+            let each: Vec<_> = (0..text.len()).filter(|at| b",\n\r".contains(&text[*at])).collect();
+            proptest::prop_assert_eq!(CellEnds::of(&text, b',').collect::<Vec<_>>(), each);
         }
     }
 

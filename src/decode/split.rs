@@ -3,6 +3,8 @@
 //! The cells stay where they stand: a record becomes the places of its cells. Only a cell with a doubled quote in it, or
 //! with text behind its closing quote, is written anew.
 
+use wide::u8x64;
+
 use super::header::Dialect;
 
 /// What a search for one record came to.
@@ -99,11 +101,14 @@ impl Splitter {
     /// Adds the cells of the record that begins at `from`, as far as they are whole. `at_end`: no text follows.
     pub(super) fn record(&self, text: &[u8], from: usize, at_end: bool, cells: &mut Cells) -> Split {
         let mut start = from;
+        let mut ends = Ends::new(text, from, self.dialect.delimiter);
+        let end_of_text = at_end.then_some(text.len());
         loop {
-            let quoted = self.dialect.quotes && text.get(start) == Some(&b'"');
-            let end = match quoted {
-                true => self.quoted(text, start, at_end, cells),
-                false => self.plain(text, start, at_end, cells),
+            let end = if self.dialect.quotes && text.get(start) == Some(&b'"') {
+                quoted(&mut ends, start, at_end, cells)
+            } else {
+                let end = ends.next(start).or(end_of_text);
+                end.inspect(|end| cells.push(start, *end))
             };
             match end {
                 None => return Split::Incomplete { cell: start },
@@ -112,74 +117,83 @@ impl Splitter {
             }
         }
     }
+}
 
-    /// Where the cell without quotes that begins at `start` ends.
-    #[inline]
-    fn plain(&self, text: &[u8], start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
-        let end = self.end_of_cell(text, start, at_end)?;
-        cells.push(start, end);
-        Some(end)
-    }
-
-    #[inline]
-    fn end_of_cell(&self, text: &[u8], from: usize, at_end: bool) -> Option<usize> {
-        next_end(text, from, self.dialect.delimiter).or_else(|| at_end.then_some(text.len()))
-    }
-
-    fn quoted(&self, text: &[u8], start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
-        let mut doubled = false;
-        let mut at = start + 1;
-        let close = loop {
-            let Some(quote) = memchr::memchr(b'"', &text[at..]).map(|quote| at + quote) else {
-                // The text ends inside quotes: the record is as whole as it will ever be.
-                at_end.then(|| cells.push(start + 1, text.len()));
-                return at_end.then_some(text.len());
-            };
-            match text.get(quote + 1) {
-                Some(b'"') => (doubled, at) = (true, quote + 2),
-                None if !at_end => return None,
-                _ => break quote,
-            }
+/// Where the cell in quotes that begins at `start` ends.
+fn quoted(ends: &mut Ends, start: usize, at_end: bool, cells: &mut Cells) -> Option<usize> {
+    let text = ends.text;
+    let mut doubled = false;
+    let mut at = start + 1;
+    let close = loop {
+        let Some(quote) = memchr::memchr(b'"', &text[at..]).map(|quote| at + quote) else {
+            // The text ends inside quotes: the record is as whole as it will ever be.
+            at_end.then(|| cells.push(start + 1, text.len()));
+            return at_end.then_some(text.len());
         };
-        let end = self.end_of_cell(text, close + 1, at_end)?;
-        if doubled || end > close + 1 {
-            cells.push_rewritten(&text[start + 1..close], &text[close + 1..end]);
-        } else {
-            cells.push(start + 1, close);
+        match text.get(quote + 1) {
+            Some(b'"') => (doubled, at) = (true, quote + 2),
+            None if !at_end => return None,
+            _ => break quote,
         }
-        Some(end)
+    };
+    let end = ends.next(close + 1).or(at_end.then_some(text.len()))?;
+    if doubled || end > close + 1 {
+        cells.push_rewritten(&text[start + 1..close], &text[close + 1..end]);
+    } else {
+        cells.push(start + 1, close);
+    }
+    Some(end)
+}
+
+/// The bytes that may end a cell, looked for in blocks: cells are short, and many end in one block.
+struct Ends<'a> {
+    text: &'a [u8],
+    delimiter: u8,
+    /// Where the block begins, and a bit for each of its ends, the lowest for the first byte.
+    block: usize,
+    found: u64,
+}
+
+/// As many bytes as a word has bits.
+const BLOCK_BYTES: usize = 64;
+
+impl<'a> Ends<'a> {
+    /// Of what stands from `from` on.
+    fn new(text: &'a [u8], from: usize, delimiter: u8) -> Self {
+        Ends { text, delimiter, block: from, found: ends_of(text, from, delimiter) }
+    }
+
+    /// The first byte from `from` on that is the delimiter or a line end. Quick where `from` is little further than before.
+    #[inline]
+    fn next(&mut self, from: usize) -> Option<usize> {
+        let passed = from.wrapping_sub(self.block);
+        if passed < BLOCK_BYTES {
+            self.found &= !0 << passed;
+        } else {
+            (self.block, self.found) = (from, ends_of(self.text, from, self.delimiter));
+        }
+        while self.found == 0 {
+            self.block += BLOCK_BYTES;
+            if self.block >= self.text.len() {
+                return None;
+            }
+            self.found = ends_of(self.text, self.block, self.delimiter);
+        }
+        Some(self.block + self.found.trailing_zeros() as usize)
     }
 }
 
-/// A one in each byte of a word, and the highest bit of each.
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHEST: u64 = 0x8080_8080_8080_8080;
-
-/// The first byte from `from` on that is the delimiter or a line end. Cells are short: eight bytes at a time are faster than
-/// a search that is made for long ways.
+/// A bit for each byte of the block that begins at `at`.
 #[inline]
-fn next_end(text: &[u8], from: usize, delimiter: u8) -> Option<usize> {
-    let ends = |byte: u8| byte == delimiter || byte == b'\n' || byte == b'\r';
-    let mut at = from;
-    while let Some(eight) = text[at..].first_chunk() {
-        let word = u64::from_le_bytes(*eight);
-        let other = word ^ (ONES * u64::from(delimiter));
-        // The highest bit of the first byte that is the delimiter or less than 14, as line ends are. What a subtraction
-        // borrows may show bytes behind it, never before.
-        let equal = other.wrapping_sub(ONES) & !other;
-        let small = word.wrapping_sub(ONES * 14) & !word;
-        let found = (equal | small) & HIGHEST;
-        if found == 0 {
-            at += eight.len();
-            continue;
-        }
-        at += found.trailing_zeros() as usize / 8;
-        if ends(text[at]) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    text[at..].iter().position(|byte| ends(*byte)).map(|length| at + length)
+fn ends_of(text: &[u8], at: usize, delimiter: u8) -> u64 {
+    let rest = text.get(at..).unwrap_or_default();
+    let mut copy = [0; BLOCK_BYTES];
+    let block = u8x64::new(*rest.first_chunk().unwrap_or_else(|| {
+        copy[..rest.len()].copy_from_slice(rest);
+        &copy
+    }));
+    let is = |byte| block.simd_eq(u8x64::splat(byte));
+    (is(delimiter) | is(b'\n') | is(b'\r')).to_bitmask()
 }
 
 #[cfg(test)]
@@ -191,13 +205,18 @@ mod tests {
     proptest! {
         #[test]
         fn ends_are_found_where_a_look_at_each_byte_finds_them(
-            text in proptest::collection::vec(prop_oneof![Just(b','), Just(b'\n'), Just(b'\r'), Just(b'\t'), 0..16u8, any::<u8>()], 0..40),
-            from in 0..41usize,
+            text in proptest::collection::vec(prop_oneof![Just(b','), Just(b'\n'), Just(b'\r'), Just(b'\t'), 0..16u8, any::<u8>()], 0..300),
+            steps in proptest::collection::vec(0..150usize, 1..8),
             delimiter in prop_oneof![Just(b','), Just(b'\t'), Just(b';')],
         ) {
-            let from = from.min(text.len());
-            let byte_by_byte = (from..text.len()).find(|at| [delimiter, b'\n', b'\r'].contains(&text[*at]));
-            prop_assert_eq!(next_end(&text, from, delimiter), byte_by_byte);
+            let mut ends = Ends::new(&text, 0, delimiter);
+            let mut from = 0;
+            for step in steps {
+                from = (from + step).min(text.len());
+                let byte_by_byte = (from..text.len()).find(|at| [delimiter, b'\n', b'\r'].contains(&text[*at]));
+                prop_assert_eq!(ends.next(from), byte_by_byte);
+                from = byte_by_byte.map_or(from, |end| end + 1);
+            }
         }
     }
 }
