@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::nearest;
 use crate::error::{Error, Kind, Result};
 use crate::load::publish::Publish;
+use crate::model::Memory;
 use crate::normalise::{Contract, OnColumn, OnRow, OnType, Treatment};
 use crate::pipeline::{Cleanup, Raw, Tier, Wait};
 use crate::secret::Secret;
@@ -51,11 +52,21 @@ pub struct PipelineFile {
     #[serde(default)]
     pub wait: Wait,
     #[serde(default)]
+    pub limits: LimitsSection,
+    #[serde(default)]
     pub decode: decode::Options,
     #[serde(default)]
     pub load: load::Options,
     #[serde(default)]
     pub engine: engine::Options,
+}
+
+/// What a command may use of the machine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// `"512 MiB"`, `"2 GiB"`.
+    pub memory: Memory,
 }
 
 /// Where the exports come from.

@@ -12,7 +12,7 @@ use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Month, Window};
 use crate::pipeline::{Ask, DatasetPlan, Plan, REACH_MONTHS, Settings, Tier, Wait, reach};
-use crate::sandbox;
+use crate::{engine, load, sandbox};
 use crate::schema::Registry;
 use crate::secret::Secret;
 use crate::source::auth::Version;
@@ -136,14 +136,15 @@ pub(super) fn file_settings(
     let account = flags.account.as_ref().unwrap_or(&file.account);
     let lake = flags.lake.as_ref().unwrap_or(&file.lake);
     let normalise = terms(file, registry, flags.offline, environment)?;
+    let memory = file.limits.memory;
     let is_treated = normalise.values().any(|terms| terms.personal.treats_any());
     Ok(Settings {
         account: parse_account(account, environment)?,
         decode: file.decode.clone(),
         raw: raw(file.raw, is_treated)?,
         normalise,
-        load: with_mutation(file.load.clone(), environment),
-        engine: file.engine.clone(),
+        load: with_mutation(load::Options { memory, ..file.load.clone() }, environment),
+        engine: engine::Options { memory, ..file.engine.clone() },
         publish: file.publish,
         ..lake_settings(&command, &environment.expand("lake", lake)?, environment, clock)
     })

@@ -33,10 +33,6 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    pub(super) fn with_capacity(cells: usize) -> Self {
-        Cells { places: Vec::with_capacity(cells), ..Cells::default() }
-    }
-
     /// Forgets the cells behind the first `count`.
     pub(super) fn truncate(&mut self, count: usize) {
         while let Some(index) = self.moved.pop_if(|index| *index >= count) {

@@ -77,8 +77,6 @@ pub struct TextFile<'a> {
     splitter: Splitter,
     /// Of the records that were read and not yet given away.
     cells: Cells,
-    /// The most cells that a batch of this file has held: what the next one is given from the start.
-    most_cells: usize,
     options: Options,
 }
 
@@ -124,6 +122,7 @@ impl<'a> TextFile<'a> {
                 transcoder: Transcoder::new(encoding).map(|transcoder| (transcoder, Vec::new())),
                 read_bytes,
                 buffer: Vec::new(),
+                spare: Vec::new(),
                 start: 0,
                 passed: 0,
                 at_end: false,
@@ -132,7 +131,6 @@ impl<'a> TextFile<'a> {
             },
             splitter: Splitter::new(dialect),
             cells: Cells::default(),
-            most_cells: 0,
             options: Options {
                 max_record_bytes: options.max_record_bytes.min(MAX_BATCH_BYTES),
                 ..options.clone()
@@ -188,11 +186,19 @@ impl<'a> TextFile<'a> {
     /// `Contract` when the file is damaged, ends in the middle of a record, or exceeds a limit; `Destination` when
     /// the disk cannot be read. After an error every further call fails.
     pub fn next_batch(&mut self) -> Result<Option<RawBatch>> {
+        self.next_batch_in(RawBatch::new())
+    }
+
+    /// The same in the memory of a batch that is not needed any more.
+    ///
+    /// # Errors
+    /// As [`TextFile::next_batch`].
+    pub fn next_batch_in(&mut self, spent: RawBatch) -> Result<Option<RawBatch>> {
         if self.refused {
             let message = "the file was refused before and cannot be read on";
             return Err(Error::new(Kind::Contract, message).with("file", &self.name).hint(DOWNLOAD_AGAIN));
         }
-        let batch = self.read_batch();
+        let batch = self.read_batch(spent);
         self.refused = batch.is_err();
         batch
     }
@@ -260,9 +266,11 @@ impl<'a> TextFile<'a> {
             .hint("Put the header above all rows (a sort may have moved it), or remove what is no row, and load the file again; nothing of it was loaded."))
     }
 
-    fn read_batch(&mut self) -> Result<Option<RawBatch>> {
+    fn read_batch(&mut self, spent: RawBatch) -> Result<Option<RawBatch>> {
         let enough = self.options.batch_bytes.clamp(1, MAX_BATCH_BYTES);
-        self.cells = Cells::with_capacity(self.most_cells);
+        let (spare, places) = spent.into_memory();
+        self.text.spare = spare;
+        self.cells = Cells { places, ..Cells::default() };
         let (mut rows, mut misquoted) = (Vec::new(), Vec::new());
         let first = self.text.passed;
         while self.text.passed - first < enough as u64 {
@@ -272,7 +280,6 @@ impl<'a> TextFile<'a> {
             }
             rows.push((line, self.cells.places.len() as u32));
         }
-        self.most_cells = self.most_cells.max(self.cells.places.len());
         if rows.is_empty() {
             return Ok(None);
         }
@@ -373,6 +380,8 @@ struct Text<'a> {
     transcoder: Option<(Transcoder, Vec<u8>)>,
     read_bytes: usize,
     buffer: Vec<u8>,
+    /// The memory of the next buffer.
+    spare: Vec<u8>,
     // Where in the buffer the next record begins.
     start: usize,
     /// Bytes before it in the whole text.
@@ -414,7 +423,8 @@ impl Text<'_> {
     /// The text up to here, and as much again for the next batch.
     fn give(&mut self, enough: usize) -> Vec<u8> {
         let rest = &self.buffer[self.start..];
-        let mut next = Vec::with_capacity(rest.len() + self.read_bytes + enough.min(self.buffer.len()));
+        let mut next = std::mem::take(&mut self.spare);
+        next.reserve(rest.len() + self.read_bytes + enough.min(self.buffer.len()));
         next.extend_from_slice(rest);
         let mut given = std::mem::replace(&mut self.buffer, next);
         given.truncate(self.start);

@@ -21,21 +21,17 @@ use object_store::local::LocalFileSystem;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::model::Memory;
 
 /// How much the engine may use.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Ceiling of the memory of joins, sorts and aggregates, in MiB; above it they spill to disk.
-    pub memory_mib: u64,
+    /// Bounds what joins, sorts and aggregates take before they spill to disk.
+    #[serde(skip)]
+    pub memory: Memory,
     /// Threads of one query; 0: as many as the machine has cores.
     pub threads: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { memory_mib: 256, threads: 0 }
-    }
 }
 
 /// The runtime that queries and merges share.
@@ -55,7 +51,7 @@ impl Engine {
     /// # Errors
     /// [`Kind::Destination`] when there is no room for the spill folder.
     pub fn new(options: &Options, lake: Arc<dyn ObjectStore>) -> Result<Engine> {
-        let memory = options.memory_mib.saturating_mul(1024 * 1024);
+        let memory = options.memory.engine();
         let pool = FairSpillPool::new(usize::try_from(memory).unwrap_or(usize::MAX));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
@@ -106,14 +102,15 @@ const ROW_BYTES: u64 = 16 * 1024;
 /// Memory for a key and its count, which two threads may hold.
 const KEY_BYTES: u64 = 256;
 
-/// Rows of which a join holds the keys in memory; above this it sorts both sides and spills.
-const MAX_HELD_ROWS: u64 = 2_000_000;
+/// Memory for a row of which a join holds the key: some 2 million in the default pool. With more, it sorts both sides and
+/// spills.
+const HELD_ROW_BYTES: u64 = 128;
 
 impl Engine {
     /// A session for joins that hold the keys of about so many rows.
     pub(crate) fn session_for(&self, rows: u64) -> SessionContext {
         let session = self.session();
-        if rows <= MAX_HELD_ROWS {
+        if rows <= self.memory / HELD_ROW_BYTES {
             return session;
         }
         let mut config = session.copied_config();
@@ -141,7 +138,7 @@ pub(crate) fn failed(cause: DataFusionError, what: &str) -> Error {
     };
     let error = Error::new(kind, what).caused_by(cause);
     match kind {
-        Kind::Config => error.hint("raise `engine.memory_mib` in the pipeline file, or ask for less at once"),
+        Kind::Config => error.hint("raise `limits.memory` in the pipeline file, or ask for less at once"),
         Kind::Destination => error.hint("check the lake's storage; nothing was changed"),
         _ => error,
     }

@@ -50,7 +50,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Mutation, TableSpec};
+use crate::model::{Memory, Mutation, TableSpec};
 
 /// The tables that we keep beside the datasets'.
 #[must_use]
@@ -62,11 +62,9 @@ pub fn own_tables() -> [TableSpec; 3] {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// A partition of which so many MiB of Arrow memory wait is full: row groups are sorted and encoded.
-    pub row_group_mib: u64,
-    /// All rows that wait for their row group hold about this many MiB together; then each partition's are written, but
-    /// for a few of the smallest.
-    pub buffer_mib: u64,
+    /// Bounds the rows of one row group, and all that wait for theirs.
+    #[serde(skip)]
+    pub memory: Memory,
     /// Level of zstd, 1 (fast) to 22 (small).
     pub zstd_level: i32,
     pub guards: Guards,
@@ -78,8 +76,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            row_group_mib: 32,
-            buffer_mib: 48,
+            memory: Memory::default(),
             zstd_level: 1,
             guards: Guards::default(),
             mutation: None,

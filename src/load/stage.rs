@@ -15,7 +15,7 @@ use super::keys::Keys;
 use super::order::{Order, sort_columns};
 use super::part::PartWriter;
 use super::rows::{Place, Rows, memory_of};
-use super::tally::tally_rows;
+use super::tally::Counted;
 use super::{Digest, Options};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Month, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
@@ -134,12 +134,15 @@ impl<'a> Stager<'a> {
         for (row, month) in months.iter().enumerate() {
             match window {
                 Some((window, date)) if is_overlap(batch, row, *month, window, date)? => {
-                    overlap.push(row as u32)
+                    overlap.push((0, row as u32))
                 }
                 _ => rows_of.entry(*month).or_default().push(row as u32),
             }
         }
-        tally_rows(batch, &self.spec.money, &overlap, &mut self.overlap, &mut Digest::default())?;
+        if !overlap.is_empty() {
+            let counted = Counted::of(std::slice::from_ref(batch), &self.spec.money)?;
+            counted.add(&overlap, &mut self.overlap, &mut Digest::default());
+        }
         let rows_of = rows_of
             .into_iter()
             .map(|(month, rows)| (PartitionKey::of_month(&self.account, month), rows))
@@ -182,8 +185,6 @@ impl<'a> Stager<'a> {
                 let path = dir.join(format!("{number:05}.parquet"));
                 Part { writer: PartWriter::new(key, path, author.clone()), waiting: Vec::new() }
             });
-            let PartWriter { totals, digest, .. } = &mut part.writer;
-            tally_rows(batch, &self.spec.money, &rows, totals, digest)?;
             taken += rows.len();
             part.waiting.extend(rows.into_iter().map(|row| (place, row)));
         }
@@ -200,10 +201,12 @@ impl<'a> Stager<'a> {
 
     /// Writes row groups when one is full, or when all that waits is too much.
     fn make_room(&mut self) -> Result<()> {
+        let Options { memory, .. } = self.options;
         let row_bytes = self.waiting_bytes / self.waiting_rows.max(1);
         let largest = self.parts.values().map(|part| part.waiting.len()).max().unwrap_or_default();
-        let full = largest * row_bytes > (self.options.row_group_mib as usize) << 20;
-        if full || self.waiting_bytes > (self.options.buffer_mib as usize) << 20 {
+        let full = (largest * row_bytes) as u64 > memory.row_group();
+        // Then all partitions are written, but for a few of the smallest.
+        if full || self.waiting_bytes as u64 > memory.waiting() {
             self.write(self.waiting_rows / 16)?;
         }
         Ok(())
@@ -215,7 +218,7 @@ impl<'a> Stager<'a> {
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn end_of_text(&mut self) -> Result<()> {
-        if self.waiting_bytes > (self.options.row_group_mib as usize) << 18 {
+        if self.waiting_bytes as u64 > self.options.memory.row_group() / 4 {
             self.write(self.waiting_rows / 16)?;
         }
         Ok(())
@@ -290,8 +293,13 @@ fn write_groups(
     })?;
     let descr = ArrowSchemaConverter::new().convert(&spec.schema).map_err(|cause| failed(cause.into()))?;
     let order = Order::new(batches, &sort_columns(spec)).map_err(failed)?;
-    let (groups, writers): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let mut groups = on_cores(groups, || Ok(()), |(), places: Vec<Place>| Ok(order.sorted(&places)))?;
+    let counted = Counted::of(batches, &spec.money)?;
+    let (groups, mut writers): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let sort = |(): &mut (), (places, writer): (Vec<Place>, &mut &mut PartWriter)| {
+        counted.add(&places, &mut writer.totals, &mut writer.digest);
+        Ok(order.sorted(&places))
+    };
+    let mut groups = on_cores(groups.into_iter().zip(&mut writers).collect(), || Ok(()), sort)?;
     let damaged = damaged(spec, options, batches, &mut groups).map_err(failed)?;
     let batches = damaged.as_deref().unwrap_or(batches);
     let encoded = encode(spec, &descr, batches, &groups, level)?;

@@ -52,6 +52,15 @@ impl RawBatch {
         &self.data[self.text.clone()]
     }
 
+    /// The memory of its bytes and of its places, for another batch; empty.
+    #[must_use]
+    pub fn into_memory(self) -> (Vec<u8>, Vec<[u32; 2]>) {
+        let (mut data, mut cells) = (self.data, self.cells);
+        data.clear();
+        cells.clear();
+        (data, cells)
+    }
+
     /// Appends a row whose cells are `data` cut at `ends` (ends relative to `data`), which begins on
     /// physical line `line` of its file (1-based).
     pub fn push_row(&mut self, line: u64, data: &[u8], ends: &[usize]) {

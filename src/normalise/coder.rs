@@ -11,14 +11,15 @@ use hashbrown::HashTable;
 /// A column may have so many different texts, and one more for every four rows, before it is no longer coded.
 const ENTRIES_AT_FIRST: usize = 4096;
 
-/// A larger dictionary leaves the cache of a core, and each batch on the way has one.
+/// A larger dictionary leaves the cache of a core.
 const MOST_BYTES: usize = 256 << 10;
 
 const MOST_ENTRIES: usize = 1 << 15;
 
 /// Codes the texts of one column. An entry keeps its number as long as the coder lives.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Coder {
+    most_bytes: usize,
     table: HashTable<(u64, u16)>,
     bytes: Vec<u8>,
     ends: Vec<i32>,
@@ -73,6 +74,19 @@ pub(super) enum Uncoded {
 }
 
 impl Coder {
+    /// The texts of its entries have at most so many bytes.
+    pub fn new(most_bytes: u64) -> Self {
+        Coder {
+            most_bytes: usize::try_from(most_bytes).unwrap_or(MOST_BYTES).min(MOST_BYTES),
+            table: HashTable::new(),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            rows: 0,
+            array: None,
+            recent: Vec::new(),
+        }
+    }
+
     #[inline]
     pub fn code(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
         let ends = Ends::of(text);
@@ -105,7 +119,7 @@ impl Coder {
     fn add(&mut self, hash: u64, text: &[u8]) -> Result<u16, Uncoded> {
         let entries = self.ends.len();
         let most = MOST_ENTRIES.min(ENTRIES_AT_FIRST + self.rows / 4);
-        if entries >= most || self.bytes.len() + text.len() > MOST_BYTES {
+        if entries >= most || self.bytes.len() + text.len() > self.most_bytes {
             return Err(Uncoded::TooMany);
         }
         str::from_utf8(text).map_err(|_| Uncoded::NotUtf8)?;
@@ -153,7 +167,7 @@ mod tests {
 
     #[test]
     fn texts_keep_their_numbers_until_they_are_too_many() {
-        let mut coder = Coder::default();
+        let mut coder = Coder::new(u64::MAX);
         assert_eq!(coder.code(b"a"), Ok(0));
         let first = coder.array(vec![0, 0], None);
         for number in 1..ENTRIES_AT_FIRST {

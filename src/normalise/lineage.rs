@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, StringArray, StringBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, StringArray, StringBuilder,
+    TimestampMicrosecondArray, UInt16Array,
 };
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use jiff::Timestamp;
@@ -27,11 +28,24 @@ pub struct Origin {
     pub source_file: String,
 }
 
-/// The first seven of our columns, in the order of [`crate::schema::OUR_COLUMNS`].
-pub(super) fn origin_columns(origin: &Origin, version: u32, raw: &RawBatch, rows: &[usize]) -> Vec<ArrayRef> {
+/// The first seven of our columns, in the order of [`crate::schema::OUR_COLUMNS`]; texts coded or not.
+pub(super) fn origin_columns(
+    origin: &Origin,
+    version: u32,
+    raw: &RawBatch,
+    rows: &[usize],
+    coded: bool,
+) -> Vec<ArrayRef> {
     let count = rows.len();
-    let text =
-        |text: Option<&str>| Arc::new(StringArray::from_iter(std::iter::repeat_n(text, count))) as ArrayRef;
+    let text = |text: Option<&str>| -> ArrayRef {
+        match text {
+            Some(text) if coded => {
+                let entry = Arc::new(StringArray::from(vec![text]));
+                Arc::new(DictionaryArray::new(UInt16Array::from(vec![0; count]), entry))
+            }
+            text => Arc::new(StringArray::from_iter(std::iter::repeat_n(text, count))),
+        }
+    };
     let time = |time: Option<Timestamp>| {
         let micros = time.map(Timestamp::as_microsecond);
         let column = TimestampMicrosecondArray::from_iter(std::iter::repeat_n(micros, count));

@@ -80,6 +80,7 @@ pub struct Normaliser {
     /// For each column that the file lacks, nulls for as many rows as the largest batch has: the batches share them.
     nulls: Vec<ArrayRef>,
     decided: bool,
+    coded: bool,
     hasher: RowHasher,
 }
 
@@ -119,16 +120,18 @@ impl Normaliser {
             origin,
             nulls: Vec::new(),
             decided: false,
+            coded: false,
             hasher: RowHasher::default(),
         }
     }
 
     /// Gives texts that come again and again as dictionaries of Arrow, a column of a batch this way or that: see
-    /// [`Texts`](crate::model::Texts).
+    /// [`Texts`](crate::model::Texts). The texts of one dictionary have at most so many bytes.
     #[must_use]
-    pub fn coded(mut self) -> Normaliser {
+    pub fn coded(mut self, most_bytes: u64) -> Normaliser {
         let texts = self.sources.iter_mut().filter(|source| source.has_texts());
-        texts.for_each(|source| source.coder = Some(Coder::default()));
+        texts.for_each(|source| source.coder = Some(Coder::new(most_bytes)));
+        self.coded = true;
         self
     }
 
@@ -224,7 +227,7 @@ impl Normaliser {
             keys = identified(&keys, &hashes, |row| columns[pending].is_null(row));
         }
 
-        columns.extend(origin_columns(&self.origin, self.matched.version, raw, &rows));
+        columns.extend(origin_columns(&self.origin, self.matched.version, raw, &rows, self.coded));
         columns.extend([keys, hashes, extra]);
         let batch = RecordBatch::try_new(self.schema_of(&columns), columns)
             .expect("each column was built with the type and length that the schema gives it");

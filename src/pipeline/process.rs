@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::balance::{self, Counts};
 use super::scout::Scout;
-use super::typing::{Look, Work, type_all};
+use super::typing::{self, Look, Work, type_all};
 use crate::decode::{self, Census, Decoder, TextFile};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Progress, Step, Unit};
@@ -80,7 +80,10 @@ const ROW_OVERHEAD_BYTES: usize = 512;
 /// [`Kind::Contract`] when the bytes, the header or the balance are wrong, [`Kind::Destination`] when the
 /// staged files cannot be written.
 pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
-    let mut decoder = Decoder::open(input.file, input.name, input.decode)?;
+    let most = input.load.memory.batch(typing::batches());
+    let batch_bytes = input.decode.batch_bytes.min(usize::try_from(most).unwrap_or(usize::MAX));
+    let decode = decode::Options { batch_bytes, ..input.decode.clone() };
+    let mut decoder = Decoder::open(input.file, input.name, &decode)?;
     let author = Author { run_id: input.origin.run_id, request_id: input.origin.request_id.clone() };
     let mut stager = Stager::new(input.spec, input.load, input.account, &author, input.spool);
     let mut seen = Seen::default();
@@ -162,7 +165,7 @@ fn process_text(
     let normaliser = || {
         let mut normaliser = Normaliser::new(input.dataset, matched.clone(), origin.clone())
             .under(input.normalise, input.dataset)
-            .coded();
+            .coded(input.load.memory.dictionary(typing::threads()));
         declared.into_iter().for_each(|order| normaliser.declare(order));
         normaliser
     };
@@ -181,7 +184,7 @@ fn process_text(
         stage(input, &text, read, rows, stager, seen)
     };
     notes.extend(file.unpacked_ahead(|file| {
-        type_all(Work { read: || file.next_batch(), count, normaliser }, look, take)
+        type_all(Work { read: |spent| file.next_batch_in(spent), count, normaliser }, look, take)
     })?);
     let census = file.census();
     seen.counts.add_text(&census);

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -27,7 +27,7 @@ type Typed<C> = (C, Normalised);
 
 /// What is done with each batch on the way.
 pub(super) struct Work<R, C, N> {
-    /// Gives the batches.
+    /// Gives the batches, each in the memory of one that is spent.
     pub read: R,
     /// Looks at a batch before it is typed.
     pub count: C,
@@ -41,21 +41,30 @@ pub(super) struct Work<R, C, N> {
 /// The first of reading, then of what came first of typing and taking; [`Kind::Bug`] when a thread panics.
 pub(super) fn type_all<T: Send>(
     work: Work<
-        impl FnMut() -> Result<Option<RawBatch>> + Send,
+        impl FnMut(RawBatch) -> Result<Option<RawBatch>> + Send,
         impl Fn(&mut RawBatch) -> T + Sync,
         impl Fn() -> Normaliser + Sync,
     >,
     look: Option<Look<'_>>,
     take: impl FnMut(T, Normalised) -> Result<()>,
 ) -> Result<Vec<String>> {
-    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    type_on(threads, work, look, take)
+    type_on(threads(), work, look, take)
+}
+
+/// How many threads type batches.
+pub(super) fn threads() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many batches are under way at once.
+pub(super) fn batches() -> usize {
+    threads() + AHEAD
 }
 
 fn type_on<T: Send>(
     threads: usize,
     work: Work<
-        impl FnMut() -> Result<Option<RawBatch>> + Send,
+        impl FnMut(RawBatch) -> Result<Option<RawBatch>> + Send,
         impl Fn(&mut RawBatch) -> T + Sync,
         impl Fn() -> Normaliser + Sync,
     >,
@@ -72,13 +81,14 @@ fn type_on<T: Send>(
         // There is room for all of them.
         let _sent = permit_out.send(());
     }
+    let (spent_out, spent_in) = channel();
     let taken = thread::scope(|scope| {
         let (typed_out, typed_in) = sync_channel(threads + AHEAD);
-        let reading = scope.spawn(move || read_all(read, &permit_in, &raw_out));
+        let reading = scope.spawn(move || read_all(read, &permit_in, &spent_in, &raw_out));
         for _ in 0..threads {
-            let (raw_in, orders, out) = (&raw_in, &orders, typed_out.clone());
+            let (raw_in, orders, out, spent) = (&raw_in, &orders, typed_out.clone(), spent_out.clone());
             let (count, normaliser) = (&count, &normaliser);
-            scope.spawn(move || type_some(raw_in, count, &mut normaliser(), orders, &out));
+            scope.spawn(move || type_some(raw_in, count, &mut normaliser(), orders, (&out, &spent)));
         }
         drop(typed_out);
         let taken = take_all(typed_in, permit_out, take);
@@ -90,13 +100,14 @@ fn type_on<T: Send>(
 }
 
 fn read_all(
-    mut read: impl FnMut() -> Result<Option<RawBatch>>,
+    mut read: impl FnMut(RawBatch) -> Result<Option<RawBatch>>,
     permits: &Receiver<()>,
+    spent: &Receiver<RawBatch>,
     out: &SyncSender<(u64, RawBatch)>,
 ) -> Result<()> {
     let mut number = 0;
     while permits.recv().is_ok() {
-        let Some(batch) = read()? else { break };
+        let Some(batch) = read(spent.try_recv().unwrap_or_default())? else { break };
         if out.send((number, batch)).is_err() {
             break;
         }
@@ -110,7 +121,7 @@ fn type_some<T>(
     count: &impl Fn(&mut RawBatch) -> T,
     normaliser: &mut Normaliser,
     orders: &Orders<'_>,
-    out: &SyncSender<(u64, Result<Typed<T>>)>,
+    (out, spent): (&SyncSender<(u64, Result<Typed<T>>)>, &Sender<RawBatch>),
 ) {
     loop {
         let next = lock(raw).recv();
@@ -121,6 +132,8 @@ fn type_some<T>(
             let typed = catch_unwind(AssertUnwindSafe(|| orders.typed(normaliser, &batch)));
             Ok((counted, typed.unwrap_or_else(|_| Err(panicked("normalise")))?))
         });
+        // The reader may be at the end of the text.
+        let _ended = spent.send(batch);
         let failed = typed.is_err();
         if out.send((number, typed)).is_err() || failed {
             return;
@@ -245,9 +258,9 @@ mod tests {
     }
 
     /// Batches of one row, which stand on lines 0, 1, 2 ...
-    fn batches(count: u64, date: &'static str) -> impl FnMut() -> Result<Option<RawBatch>> + Send {
+    fn batches(count: u64, date: &'static str) -> impl FnMut(RawBatch) -> Result<Option<RawBatch>> + Send {
         let mut next = 0;
-        move || {
+        move |_| {
             next += 1;
             Ok((next <= count).then(|| batch(next - 1, date)))
         }
@@ -292,7 +305,7 @@ mod tests {
     fn a_failure_anywhere_ends_all_threads() {
         for threads in 1..4 {
             let mut count = 0;
-            let failing = || {
+            let failing = |_| {
                 count += 1;
                 if count > 50 { Err(refused()) } else { Ok(Some(batch(count, DAY))) }
             };
@@ -311,7 +324,7 @@ mod tests {
                 Kind::Bug,
             );
             let mut broken = batches(100, DAY);
-            let read = move || match broken() {
+            let read = move |spent| match broken(spent) {
                 Ok(Some(batch)) if batch.line(0) == 30 => panic!("on purpose"),
                 other => other,
             };

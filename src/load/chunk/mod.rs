@@ -227,7 +227,7 @@ impl<V: Value> Values<'_, V> {
     fn bloom(&self) -> Result<Sbbf> {
         let values = self.occurring();
         let mut filter = Sbbf::new_with_ndv_fpp(values.len().max(1) as u64, BLOOM_FALSE_SHARE)?;
-        values.iter().for_each(|value| filter.insert(value.bytes().as_slice()));
+        values.iter().for_each(|value| value.insert(&mut filter));
         filter.fold_to_target_fpp(BLOOM_FALSE_SHARE);
         Ok(filter)
     }

@@ -1,5 +1,6 @@
 //! What the encoder has to know of a type of Parquet.
 
+use parquet::bloom_filter::Sbbf;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
@@ -19,8 +20,12 @@ pub(in crate::load) trait Value: Copy + Ord {
         values.iter().for_each(|value| value.put(page));
     }
 
-    /// As a bound of a page, and in a bloom filter.
+    /// As a bound of a page.
     fn bytes(self) -> Vec<u8>;
+
+    fn insert(self, filter: &mut Sbbf) {
+        filter.insert(self.bytes().as_slice());
+    }
 
     /// How many bytes [`Value::put`] adds.
     fn size(self) -> usize;
@@ -55,6 +60,10 @@ impl Value for &str {
 
     fn bytes(self) -> Vec<u8> {
         self.as_bytes().to_vec()
+    }
+
+    fn insert(self, filter: &mut Sbbf) {
+        filter.insert(self.as_bytes());
     }
 
     fn size(self) -> usize {

@@ -1,0 +1,78 @@
+//! Memory stays under `limits.memory`, as the allocator counts it (without what zstd takes in C: some MiB for each core).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "bench/shape.rs"]
+mod shape;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use payoutlake::config::{Environment, IngestFlags, ingest_plan};
+use payoutlake::event::Observer;
+use payoutlake::model::Declared;
+use payoutlake::pipeline;
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATED: PeakAlloc = PeakAlloc;
+
+/// The least that a pipeline file may ask for.
+const LIMIT: usize = 128 << 20;
+
+/// Of the shorter file: twice the text, and as much typed, is more than the limit.
+const ROWS: u64 = 100_000;
+
+const MONTHS: u64 = 36;
+
+/// Ingests a file of the reference shape, and gives back the most bytes that were allocated at once.
+fn peak(dir: &Path, lake: &str, rows: u64, seed: u64) -> usize {
+    let pipeline = dir.join("pipeline.toml");
+    let text = format!(
+        "version = 1\naccount = \"contoso\"\nlake = {:?}\nlimits.memory = \"128 MiB\"\n\
+         source.kind = \"sandbox\"\ndatasets = [{{ name = \"transaction_history\" }}]\n",
+        dir.join(lake)
+    );
+    std::fs::write(&pipeline, text).unwrap();
+    let file = dir.join("earnings.csv");
+    let out = std::io::BufWriter::new(std::fs::File::create(&file).unwrap());
+    shape::write(rows, shape::Shape { seed, months: MONTHS, ..shape::Shape::default() }, out).unwrap();
+
+    let flags = IngestFlags {
+        dataset: "transaction_history".to_owned(),
+        schemas: None,
+        pipeline: Some(pipeline),
+        lake: None,
+        account: None,
+        files: vec![file],
+        covers: None,
+        extracted_at: None,
+        max_quarantined_percent: None,
+        no_guards: true,
+        declared: Declared::default(),
+    };
+    ALLOCATED.reset_peak_usage();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let receipt = runtime.block_on(async {
+        let ingest = ingest_plan(flags, &Environment::default(), Timestamp::now).unwrap();
+        pipeline::ingest(ingest, Observer::silent()).await.unwrap()
+    });
+    assert_eq!(receipt.exit_code, 0, "{receipt:#?}");
+    assert!(receipt.tables[0].totals.rows >= rows);
+    drop(runtime);
+    ALLOCATED.peak_usage()
+}
+
+/// 36 months stand in one file in no order, as an export may have them.
+#[test]
+fn a_file_of_any_length_is_loaded_and_merged_under_the_ceiling() {
+    let dir = tempfile::tempdir().unwrap();
+    let mib = |bytes: usize| bytes >> 20;
+    let short = peak(dir.path(), "short", ROWS, 1);
+    let long = peak(dir.path(), "long", 3 * ROWS, 1);
+    // Other rows of the same months: all 36 are written anew, with the rows of both.
+    let merged = peak(dir.path(), "short", ROWS, 2);
+    println!("{} MiB, three times the rows {} MiB, merged {} MiB", mib(short), mib(long), mib(merged));
+    assert!(short < LIMIT && long < LIMIT && merged < LIMIT);
+    assert!(long * 100 < short * 115, "it must not grow with the rows");
+}
