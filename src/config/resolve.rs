@@ -12,11 +12,11 @@ use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Month, Window};
 use crate::pipeline::{Ask, DatasetPlan, Plan, REACH_MONTHS, Settings, Tier, Wait, reach};
-use crate::{engine, load, sandbox};
 use crate::schema::Registry;
 use crate::secret::Secret;
 use crate::source::auth::Version;
 use crate::source::{self, Auth, Way};
+use crate::{engine, load, sandbox};
 
 /// Flags that win over the pipeline file.
 #[derive(Debug, Clone, Default)]

@@ -423,8 +423,12 @@ impl Text<'_> {
     /// The text up to here, and as much again for the next batch.
     fn give(&mut self, enough: usize) -> Vec<u8> {
         let rest = &self.buffer[self.start..];
+        let bytes = rest.len() + self.read_bytes + enough.min(self.buffer.len());
+        // A large record makes its buffer large, which is not kept for all that follow.
         let mut next = std::mem::take(&mut self.spare);
-        next.reserve(rest.len() + self.read_bytes + enough.min(self.buffer.len()));
+        if !(bytes..=2 * bytes).contains(&next.capacity()) {
+            next = Vec::with_capacity(bytes);
+        }
         next.extend_from_slice(rest);
         let mut given = std::mem::replace(&mut self.buffer, next);
         given.truncate(self.start);

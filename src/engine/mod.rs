@@ -55,6 +55,7 @@ impl Engine {
         let pool = FairSpillPool::new(usize::try_from(memory).unwrap_or(usize::MAX));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
+            .with_metadata_cache_limit(usize::try_from(options.memory.footers()).unwrap_or(usize::MAX))
             .build_arc()
             .map_err(|cause| failed(cause, "the query engine could not start"))?;
         runtime.register_object_store(store_url(Place::Lake).as_ref(), lake);
@@ -72,7 +73,12 @@ impl Engine {
         if self.threads > 0 {
             config = config.with_target_partitions(self.threads);
         }
+        // What each of a plan's sorts keeps for merging what it has spilled: on many threads it must fit many times.
+        let sorts = (8 * config.target_partitions().max(1)) as u64;
+        let spill = usize::try_from(self.memory / sorts).unwrap_or(usize::MAX);
         let options = config.options_mut();
+        options.execution.sort_spill_reservation_bytes =
+            options.execution.sort_spill_reservation_bytes.min(spill);
         options.sql_parser.dialect = datafusion::common::config::Dialect::DuckDB;
         // A literal like 0.1 is money as well.
         options.sql_parser.parse_float_as_decimal = true;

@@ -3,22 +3,19 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::Texts;
-
-/// So many hashes are in memory, in 8 MiB; more are sorted and go to disk.
-const RUN: usize = 1 << 20;
+use crate::model::{Memory, Texts};
 
 /// The hashes of the keys of all rows so far.
 #[derive(Debug)]
 pub(super) struct Keys {
     hashes: Vec<u64>,
-    /// Sorted runs of hashes, [`RUN`] of them or `run` in each.
+    /// Sorted runs of hashes, `run` of them in each.
     file: PathBuf,
     runs: usize,
     run: usize,
@@ -26,8 +23,9 @@ pub(super) struct Keys {
 
 impl Keys {
     /// What does not fit into memory goes to a file of its own in `dir`.
-    pub(super) fn new(dir: &Path) -> Self {
-        Keys { hashes: Vec::new(), file: dir.join("keys"), runs: 0, run: RUN }
+    pub(super) fn new(dir: &Path, memory: Memory) -> Self {
+        let run = usize::try_from(memory.keys()).unwrap_or(usize::MAX) / size_of::<u64>();
+        Keys { hashes: Vec::new(), file: dir.join("keys"), runs: 0, run }
     }
 
     pub(super) fn add(&mut self, batch: &RecordBatch) -> io::Result<()> {
@@ -43,8 +41,9 @@ impl Keys {
 
     fn write_run(&mut self) -> io::Result<()> {
         self.hashes.sort_unstable();
-        let bytes: Vec<u8> = self.hashes.drain(..).flat_map(u64::to_le_bytes).collect();
-        File::options().append(true).create(true).open(&self.file)?.write_all(&bytes)?;
+        let mut file = BufWriter::new(File::options().append(true).create(true).open(&self.file)?);
+        self.hashes.drain(..).try_for_each(|hash| file.write_all(&hash.to_le_bytes()))?;
+        file.flush()?;
         self.runs += 1;
         Ok(())
     }
@@ -104,7 +103,7 @@ mod tests {
             run in 1..9usize,
         ) {
             let dir = tempfile::tempdir().unwrap();
-            let mut keys = Keys { run, ..Keys::new(dir.path()) };
+            let mut keys = Keys { run, ..Keys::new(dir.path(), Memory::default()) };
             for rows in &batches {
                 let texts: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(u32::to_string)));
                 keys.add(&RecordBatch::try_from_iter([("_pc_row_key", texts)]).unwrap()).unwrap();

@@ -75,11 +75,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            memory: Memory::default(),
-            zstd_level: 1,
-            guards: Guards::default(),
-            mutation: None,
-        }
+        Options { memory: Memory::default(), zstd_level: 1, guards: Guards::default(), mutation: None }
     }
 }

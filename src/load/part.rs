@@ -2,13 +2,19 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::bloom_filter::Sbbf;
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::{ChunkReader, FileReader, Length};
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::chunk::Chunk;
@@ -24,6 +30,8 @@ pub(super) struct PartWriter {
     author: Author,
     // Made at the first row group.
     open: Option<SerializedFileWriter<HashingFile>>,
+    /// Files with the row groups before.
+    aside: Vec<PathBuf>,
     /// Of the rows that were given for this partition.
     pub(super) totals: Totals,
     pub(super) digest: Digest,
@@ -32,7 +40,7 @@ pub(super) struct PartWriter {
 impl PartWriter {
     pub(super) fn new(key: PartitionKey, path: PathBuf, author: Author) -> Self {
         let (totals, digest) = (Totals::default(), Digest::default());
-        PartWriter { key, path, author, open: None, totals, digest }
+        PartWriter { key, path, author, open: None, aside: Vec::new(), totals, digest }
     }
 
     /// Writes a row group.
@@ -50,6 +58,35 @@ impl PartWriter {
             row_group.close()
         };
         write().map_err(|cause| not_written(cause, &self.path)).map(|_| ())
+    }
+
+    /// Ends the file so far, to be a part of the whole: the metadata of its row groups stay in memory no longer.
+    pub(super) fn set_aside(&mut self) -> Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let aside = self.path.with_extension(format!("{}.parquet", self.aside.len()));
+        open.into_inner().map_err(|cause| not_written(cause, &self.path))?;
+        std::fs::rename(&self.path, &aside).map_err(|cause| not_written(cause, &aside))?;
+        self.aside.push(aside);
+        Ok(())
+    }
+
+    pub(super) fn is_aside(&self) -> bool {
+        !self.aside.is_empty()
+    }
+
+    /// Makes one file of all that was set aside.
+    pub(super) fn bring_together(&mut self, spec: &TableSpec, level: ZstdLevel) -> Result<()> {
+        if self.aside.is_empty() {
+            return Ok(());
+        }
+        self.set_aside()?;
+        let mut whole = self.open(spec, level)?;
+        for aside in std::mem::take(&mut self.aside) {
+            copy_row_groups(&aside, &mut whole).map_err(|cause| not_written(cause, &aside))?;
+            std::fs::remove_file(&aside).map_err(|cause| not_written(cause, &aside))?;
+        }
+        self.open = Some(whole);
+        Ok(())
     }
 
     fn open(&self, spec: &TableSpec, level: ZstdLevel) -> Result<SerializedFileWriter<HashingFile>> {
@@ -96,13 +133,74 @@ impl PartWriter {
     }
 }
 
+/// Bytes of a file from some place on.
+struct Piece {
+    from: u64,
+    bytes: Bytes,
+}
+
+impl Length for Piece {
+    fn len(&self) -> u64 {
+        self.from + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Piece {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(self.get_bytes(start, self.len().saturating_sub(start) as usize)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let inside = start.checked_sub(self.from).map(|start| start as usize);
+        let inside = inside.filter(|start| start.saturating_add(length) <= self.bytes.len());
+        let missing = || ParquetError::EOF(format!("{length} bytes at {start}"));
+        inside.map(|start| self.bytes.slice(start..start + length)).ok_or_else(missing)
+    }
+}
+
+/// Appends the row groups of a file as they stand; the pages of each come in one piece.
+fn copy_row_groups<W: Write + Send>(
+    from: &Path,
+    to: &mut SerializedFileWriter<W>,
+) -> Result<(), ParquetError> {
+    let file = File::open(from)?;
+    let options = ReadOptionsBuilder::new().with_page_index().with_encoding_stats_as_mask(false).build();
+    let reader = SerializedFileReader::new_with_options(file.try_clone()?, options)?;
+    let metadata = reader.metadata();
+    let (Some(columns), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
+        return Err(ParquetError::General("the file has no page index".to_owned()));
+    };
+    for ((group, columns), offsets) in metadata.row_groups().iter().zip(columns).zip(offsets) {
+        let ranges = group.columns().iter().map(|chunk| chunk.byte_range());
+        let (from, to_byte) = ranges
+            .fold((u64::MAX, 0), |(from, to), (start, length)| (from.min(start), to.max(start + length)));
+        let piece = Piece { from, bytes: file.get_bytes(from, to_byte.saturating_sub(from) as usize)? };
+        let mut row_group = to.next_row_group()?;
+        for ((chunk, column), offsets) in group.columns().iter().zip(columns).zip(offsets) {
+            let close = ColumnCloseResult {
+                bytes_written: chunk.compressed_size().unsigned_abs(),
+                rows_written: group.num_rows().unsigned_abs(),
+                metadata: chunk.clone(),
+                bloom_filter: Sbbf::read_from_column_chunk(chunk, &file)?,
+                column_index: Some(column.clone()),
+                offset_index: Some(offsets.clone()),
+            };
+            row_group.append_column(&piece, close)?;
+        }
+        row_group.close()?;
+    }
+    Ok(())
+}
+
 /// The order inside each row group, as the file tells it to readers.
 fn sorting_columns(spec: &TableSpec) -> Vec<SortingColumn> {
     let columns = sort_columns(spec).into_iter().filter_map(|index| i32::try_from(index).ok());
     columns.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true }).collect()
 }
 
-fn not_written(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, path: &std::path::Path) -> Error {
+fn not_written(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, path: &Path) -> Error {
     let cause = cause.into();
     let kind = match cause.downcast_ref::<ParquetError>() {
         // An I/O failure arrives as External; anything else is a defect of ours.

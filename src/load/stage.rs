@@ -23,6 +23,9 @@ use crate::model::{Account, Month, PartitionKey, RequestId, RunId, TableSpec, To
 /// Files that are brought to the disk at the same time: it does many in the time of one.
 const SYNCED_TOGETHER: usize = 16;
 
+/// What a column of a row group takes in memory until its file is closed: statistics and indexes, about.
+const CHUNK_METADATA_BYTES: usize = 1 << 10;
+
 /// Takes typed rows and leaves one sorted Parquet file for each partition in `dir`.
 pub struct Stager<'a> {
     spec: &'a TableSpec,
@@ -36,6 +39,8 @@ pub struct Stager<'a> {
     /// Arrow memory and rows of the batches.
     waiting_bytes: usize,
     waiting_rows: usize,
+    /// Row groups whose metadata are in memory.
+    row_groups: usize,
     overlap: Totals,
     keys: Keys,
     /// Of the batches that wait: where they stand in memory.
@@ -107,8 +112,9 @@ impl<'a> Stager<'a> {
             batches: Vec::new(),
             waiting_bytes: 0,
             waiting_rows: 0,
+            row_groups: 0,
             overlap: Totals::default(),
-            keys: Keys::new(dir),
+            keys: Keys::new(dir, options.memory),
             dictionaries: HashSet::new(),
         }
     }
@@ -207,7 +213,7 @@ impl<'a> Stager<'a> {
         let full = (largest * row_bytes) as u64 > memory.row_group();
         // Then all partitions are written, but for a few of the smallest.
         if full || self.waiting_bytes as u64 > memory.waiting() {
-            self.write(self.waiting_rows / 16)?;
+            self.write_some()?;
         }
         Ok(())
     }
@@ -219,7 +225,7 @@ impl<'a> Stager<'a> {
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn end_of_text(&mut self) -> Result<()> {
         if self.waiting_bytes as u64 > self.options.memory.row_group() / 4 {
-            self.write(self.waiting_rows / 16)?;
+            self.write_some()?;
         }
         Ok(())
     }
@@ -241,6 +247,7 @@ impl<'a> Stager<'a> {
         }
         let batches = std::mem::take(&mut self.batches);
         self.dictionaries.clear();
+        self.row_groups += full.len();
         write_groups(self.spec, self.options, &batches, full)?;
         (self.waiting_bytes, self.waiting_rows) = (0, left.len());
         if !left.is_empty() {
@@ -254,15 +261,33 @@ impl<'a> Stager<'a> {
         Ok(())
     }
 
+    /// Writes what waits, and closes the files when the metadata of their row groups are too many; more will come.
+    fn write_some(&mut self) -> Result<()> {
+        self.write(self.waiting_rows / 16)?;
+        let footers = self.row_groups * self.spec.schema.fields().len() * CHUNK_METADATA_BYTES;
+        if footers as u64 > self.options.memory.footers() {
+            let writers = self.parts.values_mut().map(|part| &mut part.writer).collect();
+            on_cores(writers, || Ok(()), |(): &mut (), writer: &mut PartWriter| writer.set_aside())?;
+            self.row_groups = 0;
+        }
+        Ok(())
+    }
+
     /// Closes all files.
     ///
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn finish(mut self) -> Result<Staged> {
         self.write(0)?;
-        let writers = self.parts.into_values().map(|part| part.writer).collect();
-        let finish = |(): &mut (), writer: PartWriter| writer.finish();
-        let parts = on_threads(SYNCED_TOGETHER, writers, || Ok(()), finish)?;
+        let level = zstd_level(self.options)?;
+        let writers: Vec<_> = self.parts.into_values().map(|part| part.writer).collect();
+        // What was set aside comes back into memory, of two files at a time.
+        let together = if writers.iter().any(PartWriter::is_aside) { 2 } else { SYNCED_TOGETHER };
+        let finish = |(): &mut (), mut writer: PartWriter| {
+            writer.bring_together(self.spec, level)?;
+            writer.finish()
+        };
+        let parts = on_threads(together, writers, || Ok(()), finish)?;
         let may_repeat = self.keys.may_repeat().map_err(|cause| not_kept(cause, &self.dir))?;
         Ok(Staged { parts: parts.into_iter().flatten().collect(), overlap: self.overlap, may_repeat })
     }
@@ -285,12 +310,7 @@ fn write_groups(
     let failed = |cause: ArrowError| {
         Error::new(Kind::Bug, "rows could not be sorted").with("table", &spec.name).caused_by(cause)
     };
-    let level = ZstdLevel::try_new(options.zstd_level).map_err(|cause| {
-        Error::new(Kind::Config, "the zstd level is out of range")
-            .with("load.zstd_level", options.zstd_level)
-            .hint("use 1 to 22")
-            .caused_by(cause)
-    })?;
+    let level = zstd_level(options)?;
     let descr = ArrowSchemaConverter::new().convert(&spec.schema).map_err(|cause| failed(cause.into()))?;
     let order = Order::new(batches, &sort_columns(spec)).map_err(failed)?;
     let counted = Counted::of(batches, &spec.money)?;
@@ -306,6 +326,15 @@ fn write_groups(
     let files = writers.into_iter().zip(encoded).collect();
     on_cores(files, || Ok(()), |(), (writer, group)| writer.append(spec, level, group))?;
     Ok(())
+}
+
+fn zstd_level(options: &Options) -> Result<ZstdLevel> {
+    ZstdLevel::try_new(options.zstd_level).map_err(|cause| {
+        Error::new(Kind::Config, "the zstd level is out of range")
+            .with("load.zstd_level", options.zstd_level)
+            .hint("use 1 to 22")
+            .caused_by(cause)
+    })
 }
 
 /// Rows that were damaged on purpose: a batch for each group, instead of those that they stand in.

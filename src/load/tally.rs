@@ -126,13 +126,10 @@ impl<'a> Amounts<'a> {
         if amounts.null_count() == amounts.len() {
             return Ok(None);
         }
-        let amounts =
-            amounts.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong_type(&money.name))?;
+        let amounts = amounts.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong_type(&money.name))?;
         let currencies = match &money.currency {
             Currency::Fixed(_) => None,
-            Currency::Column(name) => {
-                Some(Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))?)
-            }
+            Currency::Column(name) => Some(Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))?),
         };
         Ok(Some(Amounts { amounts, currencies }))
     }

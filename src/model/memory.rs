@@ -6,7 +6,6 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::Invalid;
 
-const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// A ceiling of the memory of a whole process: `512 MiB`.
@@ -14,12 +13,12 @@ const MIB: u64 = 1 << 20;
 /// | part | what it bounds |
 /// |---|---|
 /// | half | joins, sorts and aggregates of the engine; above it they spill to disk |
-/// | 3/32 | typed rows that wait for their row group |
-/// | 1/16 | typed rows of one row group |
-/// | 1/8 | batches of text on their way to typed rows, over all threads |
+/// | 3/32, twice | typed rows that wait for their row group: a run reads one export and commits another |
+/// | 1/32, twice | metadata of row groups that are written, while their files are open |
+/// | 1/16 | batches of text on their way to typed rows, over all threads |
 /// | 1/8 | dictionaries of texts that come again, over all threads |
 ///
-/// What is left is for row groups while they are encoded, footers, buffers of downloads, and the program itself.
+/// What is left is for row groups while they are encoded, refused rows, buffers of downloads, and the program itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Memory(u64);
 
@@ -28,6 +27,12 @@ const BATCH_FACTOR: u64 = 4;
 
 /// Columns of texts that a table has, about.
 const TEXT_COLUMNS: u64 = 64;
+
+/// A thread that types rows is worth its memory from here on.
+const THREAD_BYTES: u64 = 32 * MIB;
+
+/// What others have to read is not larger, in Arrow's memory.
+const LARGEST_ROW_GROUP: u64 = 128 * MIB;
 
 impl Default for Memory {
     fn default() -> Self {
@@ -56,6 +61,13 @@ impl Memory {
         Ok(memory)
     }
 
+    /// Less than anybody may ask for.
+    #[cfg(test)]
+    #[must_use]
+    pub fn tiny(bytes: u64) -> Memory {
+        Memory(bytes)
+    }
+
     #[must_use]
     pub fn bytes(self) -> u64 {
         self.0
@@ -73,22 +85,46 @@ impl Memory {
         self.0 / 32 * 3
     }
 
-    /// Of the rows of one row group.
+    /// Of the rows of one row group, which are among those that wait.
     #[must_use]
     pub fn row_group(self) -> u64 {
-        self.0 / 16
+        (self.0 / 16).min(LARGEST_ROW_GROUP)
+    }
+
+    /// Of metadata of row groups in open files.
+    #[must_use]
+    pub fn footers(self) -> u64 {
+        self.0 / 32
+    }
+
+    /// Of refused rows, until they are in the lake.
+    #[must_use]
+    pub fn refused(self) -> u64 {
+        self.0 / 8
+    }
+
+    /// Of hashes of keys.
+    #[must_use]
+    pub fn keys(self) -> u64 {
+        self.0 / 64
+    }
+
+    /// How many of some threads may type rows.
+    #[must_use]
+    pub fn threads(self, cores: usize) -> usize {
+        usize::try_from(self.0 / THREAD_BYTES).unwrap_or(cores).min(cores).max(1)
     }
 
     /// Text of one of so many batches that are under way at once.
     #[must_use]
     pub fn batch(self, batches: usize) -> u64 {
-        (self.0 / 8 / BATCH_FACTOR / batches.max(1) as u64).max(64 * KIB)
+        self.0 / 16 / BATCH_FACTOR / batches.max(1) as u64
     }
 
     /// The dictionary of one column of texts, of which each thread has its own.
     #[must_use]
     pub fn dictionary(self, threads: usize) -> u64 {
-        (self.0 / 8 / TEXT_COLUMNS / threads.max(1) as u64).max(16 * KIB)
+        self.0 / 8 / TEXT_COLUMNS / threads.max(1) as u64
     }
 }
 
@@ -121,11 +157,13 @@ mod tests {
     #[test]
     fn the_parts_are_less_than_all() {
         for memory in [Memory::LEAST, Memory::default(), Memory(64 << 30)] {
-            for threads in [1, 2, 16] {
+            for threads in [1, 2, 16, 256].map(|cores| memory.threads(cores)) {
                 let batches = memory.batch(threads + 2) * BATCH_FACTOR * (threads as u64 + 2);
                 let dictionaries = memory.dictionary(threads) * TEXT_COLUMNS * threads as u64;
-                let parts = memory.engine() + memory.waiting() + memory.row_group() + batches + dictionaries;
+                let rows = 2 * (memory.waiting() + memory.footers());
+                let parts = memory.engine() + rows + batches + dictionaries;
                 assert!(parts < memory.bytes(), "{memory}, {threads} threads: {parts}");
+                assert!(memory.row_group() <= memory.waiting());
             }
         }
     }

@@ -12,7 +12,10 @@ use hashbrown::HashTable;
 const ENTRIES_AT_FIRST: usize = 4096;
 
 /// A larger dictionary leaves the cache of a core.
-const MOST_BYTES: usize = 256 << 10;
+const MOST_BYTES: usize = 512 << 10;
+
+/// What an entry takes beside its text: a place in the table, its end, and a copy of that for the array.
+const ENTRY_BYTES: usize = 48;
 
 const MOST_ENTRIES: usize = 1 << 15;
 
@@ -74,7 +77,7 @@ pub(super) enum Uncoded {
 }
 
 impl Coder {
-    /// The texts of its entries have at most so many bytes.
+    /// Its entries take at most so many bytes.
     pub fn new(most_bytes: u64) -> Self {
         Coder {
             most_bytes: usize::try_from(most_bytes).unwrap_or(MOST_BYTES).min(MOST_BYTES),
@@ -119,7 +122,8 @@ impl Coder {
     fn add(&mut self, hash: u64, text: &[u8]) -> Result<u16, Uncoded> {
         let entries = self.ends.len();
         let most = MOST_ENTRIES.min(ENTRIES_AT_FIRST + self.rows / 4);
-        if entries >= most || self.bytes.len() + text.len() > self.most_bytes {
+        let bytes = self.bytes.len() + text.len() + (entries + 1) * ENTRY_BYTES;
+        if entries >= most || bytes > self.most_bytes {
             return Err(Uncoded::TooMany);
         }
         str::from_utf8(text).map_err(|_| Uncoded::NotUtf8)?;

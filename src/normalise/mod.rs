@@ -126,7 +126,7 @@ impl Normaliser {
     }
 
     /// Gives texts that come again and again as dictionaries of Arrow, a column of a batch this way or that: see
-    /// [`Texts`](crate::model::Texts). The texts of one dictionary have at most so many bytes.
+    /// [`Texts`](crate::model::Texts). One dictionary takes at most so many bytes.
     #[must_use]
     pub fn coded(mut self, most_bytes: u64) -> Normaliser {
         let texts = self.sources.iter_mut().filter(|source| source.has_texts());

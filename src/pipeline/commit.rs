@@ -56,32 +56,60 @@ pub(super) struct ReadSource {
     _spool: tempfile::TempDir,
 }
 
-/// Processes a file and commits it, or confirms the months that were made of the same bytes.
+/// A file of which it is known what is to be committed.
+pub(super) enum Prepared {
+    Read(Box<ReadSource>),
+    /// The months were made of the same bytes: there is nothing to read.
+    Same(Box<Source>),
+}
+
+/// Reads a file, unless the months were made of the same bytes.
 ///
 /// # Errors
-/// Those of [`read_source`] and [`commit_read`].
-pub(super) async fn commit_source(
+/// Those of [`read_source`].
+pub(super) async fn prepare(
     tools: &Tools<'_>,
     source: Source,
     receipt: &mut WindowReceipt,
-    fence: Option<Fence<'_>>,
-) -> Result<Written> {
-    let settings = tools.settings;
-    let (context, mut fence) = (tools.context(), fence);
-    let terms = settings.terms(&source.dataset.name);
+) -> Result<Prepared> {
+    let terms = tools.settings.terms(&source.dataset.name);
     receipt.treatments = terms.personal.labels();
     let (spec, staged) = (terms.table(&source.dataset), Staged::default());
-    let change = change(settings, &source, receipt, &spec, &staged);
+    let change = change(tools.settings, &source, receipt, &spec, &staged);
     if let Some(window) = source.window.filter(|_| change.made_of.is_some())
-        && load::is_confirmed(&context, &change, window).await?
+        && load::is_confirmed(&tools.context(), &change, window).await?
     {
+        return Ok(Prepared::Same(Box::new(source)));
+    }
+    Ok(Prepared::Read(Box::new(read_source(tools, source).await?)))
+}
+
+/// Commits a file, or confirms the months that were made of the same bytes.
+///
+/// # Errors
+/// Those of [`read_source`] and [`commit_read`].
+pub(super) async fn commit_prepared(
+    tools: &Tools<'_>,
+    prepared: Prepared,
+    receipt: &mut WindowReceipt,
+    fence: Option<Fence<'_>>,
+) -> Result<Written> {
+    let (source, mut fence) = match prepared {
+        Prepared::Read(read) => return commit_read(tools, *read, receipt, fence).await,
+        Prepared::Same(source) => (*source, fence),
+    };
+    let (spec, staged) =
+        (tools.settings.terms(&source.dataset.name).table(&source.dataset), Staged::default());
+    let change = change(tools.settings, &source, receipt, &spec, &staged);
+    if let Some(window) = source.window {
         if let Some(fence) = &mut fence {
             fence.pass().await?;
         }
-        if let Some((applied, totals)) = load::confirm(&context, &change, window).await? {
+        if let Some((applied, totals)) = load::confirm(&tools.context(), &change, window).await? {
             return unchanged(tools, &source, receipt, applied, totals).await;
         }
     }
+    // The months have changed meanwhile.
     commit_read(tools, read_source(tools, source).await?, receipt, fence).await
 }
 

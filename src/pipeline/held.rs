@@ -1,6 +1,6 @@
 //! Windows that a guard holds: kept with their blob, and loaded or dropped on a person's word.
 
-use super::commit::{Source, commit_source};
+use super::commit::{Source, commit_prepared, prepare};
 use super::ingest::keep_raw;
 use super::receipt::Outcomes;
 use super::{Raw, Settings, Tools, finish, look_after};
@@ -184,5 +184,6 @@ async fn accept(
         guarded: false,
         held_as: Some(held.id.clone()),
     };
-    commit_source(tools, source, receipt, None).await
+    let prepared = prepare(tools, source, receipt).await?;
+    commit_prepared(tools, prepared, receipt, None).await
 }

@@ -150,27 +150,32 @@ async fn ask_for_all(
     let mut open = left_over(&shared, open).await?;
 
     let slots = Arc::new(Semaphore::new(shared.plan.wait.slots()));
+    let turn = Arc::new(Semaphore::new(1));
     let mut fetches = JoinSet::new();
     for wanted in all_wanted {
         let adopted = wanted.adopt_from(&mut open, &shared.plan);
-        let (shared, slots) = (shared.clone(), slots.clone());
+        let (shared, slots, turn) = (shared.clone(), slots.clone(), turn.clone());
         fetches.spawn(async move {
             let fetched = match tokio::time::timeout_at(deadline, slots.acquire_owned()).await {
                 Ok(_slot) => fetch::fetch(&shared, &wanted, adopted).await,
                 Err(_) => Err(not_asked(&shared, &wanted)),
             };
-            (wanted, fetched)
+            let ready = match fetched {
+                Ok(fetched) => Ok(settle::read(&shared, &wanted, fetched, turn).await),
+                Err(error) => Err(error),
+            };
+            (wanted, ready)
         });
     }
     let mut outcomes = Outcomes::new(
         &shared.plan.settings,
         shared.plan.datasets.iter().map(|plan| plan.dataset.name.as_str()),
     );
-    while let Some(fetched) = fetches.join_next().await {
-        let (wanted, fetched) = fetched.map_err(|cause| {
+    while let Some(ready) = fetches.join_next().await {
+        let (wanted, ready) = ready.map_err(|cause| {
             Error::new(Kind::Bug, "a part of the run stopped unexpectedly").caused_by(cause)
         })?;
-        settle::settle(&shared, &wanted, fetched, &mut outcomes).await;
+        settle::settle(&shared, &wanted, ready, &mut outcomes).await;
     }
     finish(&shared.lake, outcomes, &shared.plan.settings).await
 }

@@ -68,9 +68,6 @@ pub(super) struct TextReport {
     pub absent: Vec<String>,
 }
 
-/// Refused rows are few, or the export is held; this bounds the memory that they may take until then.
-const MAX_QUARANTINE_BYTES: usize = 64 * 1024 * 1024;
-
 /// About what a refused row takes besides its text.
 const ROW_OVERHEAD_BYTES: usize = 512;
 
@@ -80,14 +77,14 @@ const ROW_OVERHEAD_BYTES: usize = 512;
 /// [`Kind::Contract`] when the bytes, the header or the balance are wrong, [`Kind::Destination`] when the
 /// staged files cannot be written.
 pub(super) fn process(input: &Input<'_>) -> Result<Processed> {
-    let most = input.load.memory.batch(typing::batches());
+    let most = input.load.memory.batch(typing::batches(typing::threads(input.load.memory)));
     let batch_bytes = input.decode.batch_bytes.min(usize::try_from(most).unwrap_or(usize::MAX));
     let decode = decode::Options { batch_bytes, ..input.decode.clone() };
     let mut decoder = Decoder::open(input.file, input.name, &decode)?;
     let author = Author { run_id: input.origin.run_id, request_id: input.origin.request_id.clone() };
     let mut stager = Stager::new(input.spec, input.load, input.account, &author, input.spool);
     let mut seen = Seen::default();
-    let mut scout = Scout::new(input);
+    let mut scout = Scout::new(input, &decode);
     loop {
         let place = decoder.place();
         let Some(mut file) = decoder.next_file()? else { break };
@@ -162,10 +159,11 @@ fn process_text(
     let money_census = file.money_census(money.clone());
     let origin = Origin { source_file: name.clone(), ..input.origin.clone() };
     let declared = input.decode.date_order;
+    let threads = typing::threads(input.load.memory);
     let normaliser = || {
         let mut normaliser = Normaliser::new(input.dataset, matched.clone(), origin.clone())
             .under(input.normalise, input.dataset)
-            .coded(input.load.memory.dictionary(typing::threads()));
+            .coded(input.load.memory.dictionary(threads));
         declared.into_iter().for_each(|order| normaliser.declare(order));
         normaliser
     };
@@ -184,7 +182,7 @@ fn process_text(
         stage(input, &text, read, rows, stager, seen)
     };
     notes.extend(file.unpacked_ahead(|file| {
-        type_all(Work { read: |spent| file.next_batch_in(spent), count, normaliser }, look, take)
+        type_all(Work { threads, read: |spent| file.next_batch_in(spent), count, normaliser }, look, take)
     })?);
     let census = file.census();
     seen.counts.add_text(&census);
@@ -279,7 +277,8 @@ impl Seen {
                 self.first_fault.clone_from(first);
             }
         }
-        if self.quarantine_bytes > MAX_QUARANTINE_BYTES {
+        // They are few, or the export is held.
+        if self.quarantine_bytes as u64 > input.load.memory.refused() {
             return Err(Error::new(Kind::Contract, "more rows are refused than the quarantine is made for")
                 .with("file", input.name)
                 .with("first", self.first_fault.clone().unwrap_or_default())

@@ -2,45 +2,33 @@
 
 use std::sync::Arc;
 
-use super::commit::{Fence, Source, commit_source};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::commit::{Fence, Prepared, Source, commit_prepared, prepare};
 use super::fetch::Fetched;
 use super::receipt::{Outcomes, Written};
 use super::{Cleanup, Shared, Wanted};
 use crate::error::{Kind, Result};
 use crate::event::{Level, Step};
-use crate::lake::{ExportState, LedgerEvent};
+use crate::lake::{ExportSpool, ExportState, LedgerEvent};
 use crate::model::{RequestId, WindowReceipt};
 use crate::source::Deleted;
 
-/// Settles one export; its failure is written down and does not stop the others.
-pub(super) async fn settle(
-    shared: &Arc<Shared>,
-    wanted: &Wanted,
-    fetched: Result<Fetched>,
-    outcomes: &mut Outcomes,
-) {
-    let mut receipt = WindowReceipt::new(wanted.window);
-    let settled = match fetched {
-        Ok(fetched) => settle_fetched(shared, wanted, fetched, &mut receipt).await,
-        Err(error) => Err(error),
-    };
-    match settled {
-        Ok(written) => outcomes.add(wanted.dataset.name.as_str(), receipt, Some(written)),
-        Err(error) => {
-            // The receipt explains it; this tells while the others go on.
-            shared.observer.tell(Level::Info, &wanted.scope(), Step::Done, error.to_string());
-            outcomes.add_failure(wanted.dataset.name.as_str(), receipt, error);
-        }
-    }
+/// An export that was fetched, read as far as that is necessary, and not committed.
+pub(super) struct Ready {
+    state: ExportState,
+    // Holds the file.
+    spool: ExportSpool,
+    receipt: WindowReceipt,
+    prepared: Result<Prepared>,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
-async fn settle_fetched(
-    shared: &Arc<Shared>,
-    wanted: &Wanted,
-    fetched: Fetched,
-    receipt: &mut WindowReceipt,
-) -> Result<Written> {
-    let Fetched { mut state, spool } = fetched;
+/// Reads an export that was fetched, while the one before is committed. `turn` has one permit, which stays with what was
+/// read until that is committed: memory is for one reader and one commit.
+pub(super) async fn read(shared: &Shared, wanted: &Wanted, fetched: Fetched, turn: Arc<Semaphore>) -> Ready {
+    let Fetched { state, spool } = fetched;
+    let mut receipt = WindowReceipt::new(wanted.window);
     let (sha256, bytes, finished_at) = state.blob.clone().unwrap_or_default();
     receipt.request_id.clone_from(&state.request_id);
     receipt.blob_sha256 = Some(sha256);
@@ -57,12 +45,63 @@ async fn settle_fetched(
         guarded: true,
         held_as: None,
     };
-    let now = shared.plan.settings.clock;
+    // Nobody closes the semaphore.
+    let turn = turn.acquire_owned().await.ok();
+    let prepared = prepare(&shared.tools(), source, &mut receipt).await;
+    Ready { state, spool, receipt, prepared, turn }
+}
+
+/// Settles one export; its failure is written down and does not stop the others.
+pub(super) async fn settle(shared: &Shared, wanted: &Wanted, ready: Result<Ready>, outcomes: &mut Outcomes) {
+    let (receipt, settled) = match ready {
+        Ok(ready) => settle_ready(shared, wanted, ready).await,
+        Err(error) => (WindowReceipt::new(wanted.window), Err(error)),
+    };
+    match settled {
+        Ok(written) => outcomes.add(wanted.dataset.name.as_str(), receipt, Some(written)),
+        Err(error) => {
+            // The receipt explains it; this tells while the others go on.
+            shared.observer.tell(Level::Info, &wanted.scope(), Step::Done, error.to_string());
+            outcomes.add_failure(wanted.dataset.name.as_str(), receipt, error);
+        }
+    }
+}
+
+async fn settle_ready(shared: &Shared, wanted: &Wanted, ready: Ready) -> (WindowReceipt, Result<Written>) {
+    let Ready { mut state, spool, mut receipt, prepared, turn } = ready;
+    // From here on the next one may read.
+    drop(turn);
+    let written = match prepared {
+        Ok(prepared) => commit(shared, wanted, &mut state, prepared, &mut receipt).await,
+        Err(error) => Err(error),
+    };
+    let settled = end(shared, state, spool, written).await;
+    (receipt, settled)
+}
+
+async fn commit(
+    shared: &Shared,
+    wanted: &Wanted,
+    state: &mut ExportState,
+    prepared: Prepared,
+    receipt: &mut WindowReceipt,
+) -> Result<Written> {
     if !wanted.whole && wanted.dataset.pending.is_some() {
         receipt.notes.push(PENDING_STAYS.to_owned());
     }
-    let fence = Fence { ledger: &shared.ledger, state: &mut state, clock: now };
-    match commit_source(&shared.tools(), source, receipt, Some(fence)).await {
+    let fence = Fence { ledger: &shared.ledger, state, clock: shared.plan.settings.clock };
+    commit_prepared(&shared.tools(), prepared, receipt, Some(fence)).await
+}
+
+/// Writes into the ledger what became of the export.
+async fn end(
+    shared: &Shared,
+    mut state: ExportState,
+    spool: ExportSpool,
+    written: Result<Written>,
+) -> Result<Written> {
+    let now = shared.plan.settings.clock;
+    match written {
         Ok(written) => {
             let cleanup = shared.plan.cleanup == Cleanup::Delete && state.request_id.is_some();
             let committed = LedgerEvent::Committed { manifest: written.manifest_version(), cleanup };

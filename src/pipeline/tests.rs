@@ -1,16 +1,22 @@
 //! From bytes to staged files: however a file is packed, encoded and cut, it becomes the same.
 
+use std::fs::File;
 use std::io::{Cursor, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use jiff::Timestamp;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::bloom_filter::Sbbf;
+use parquet::file::metadata::PageIndexPolicy;
 use proptest::prelude::*;
 
-use super::process::{Input, process};
+use super::process::{Input, Processed, process};
 use crate::decode;
+use crate::error::Result;
 use crate::event::Observer;
-use crate::load;
-use crate::model::{Account, RunId};
+use crate::load::{self, Digest};
+use crate::model::{Account, Memory, RunId, Totals};
 use crate::normalise::{self, Origin};
 use crate::schema::{Dataset, Registry};
 
@@ -22,15 +28,13 @@ fn earnings() -> &'static Dataset {
     REGISTRY.get_or_init(|| Registry::built_in().unwrap()).dataset("transaction_history").unwrap()
 }
 
-/// All that is seen of a file behind this room's first half, apart from its size.
-fn outcome(bytes: &[u8], batch_bytes: usize) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("file");
+fn processed(dir: &Path, bytes: &[u8], batch_bytes: usize, memory: Memory) -> Result<Processed> {
+    let file = dir.join("file");
     std::fs::write(&file, bytes).unwrap();
     let (dataset, now) = (earnings(), Timestamp::UNIX_EPOCH);
     let spec = dataset.table();
     let account = Account::parse("contoso").unwrap();
-    let done = process(&Input {
+    process(&Input {
         dataset,
         spec: &spec,
         account: &account,
@@ -47,12 +51,17 @@ fn outcome(bytes: &[u8], batch_bytes: usize) -> String {
         },
         decode: &decode::Options { batch_bytes, ..decode::Options::default() },
         normalise: &normalise::Options::default(),
-        load: &load::Options::default(),
-        spool: dir.path(),
+        load: &load::Options { memory, ..load::Options::default() },
+        spool: dir,
         observer: &Observer::silent(),
         scope: "file",
-    });
-    let done = match done {
+    })
+}
+
+/// All that is seen of a file behind this room's first half, apart from its size.
+fn outcome(bytes: &[u8], batch_bytes: usize) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let done = match processed(dir.path(), bytes, batch_bytes, Memory::default()) {
         Ok(done) => done,
         Err(error) => return error.to_string(),
     };
@@ -110,6 +119,50 @@ proptest! {
         prop_assert_eq!(&outcome(&utf16, batch_bytes), &expected);
         prop_assert_eq!(&outcome(&gzip(&[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]), batch_bytes), &expected);
     }
+}
+
+/// In so little memory that each few rows are a row group, and files are written in parts.
+#[test]
+fn files_in_many_parts_hold_the_rows_with_their_indexes() {
+    let mut text = HEADER.to_owned();
+    for row in 0..900 {
+        let month = row % 3 + 7;
+        text.push_str(&format!(
+            "E-{row},P,CSP,EUR,Rebate,{row}.25,1.10,2026-0{month}-01,SENT,x,2026-01-01\n"
+        ));
+    }
+    let [much, little] = [Memory::default(), Memory::tiny(128 << 10)].map(|memory| {
+        let dir = tempfile::tempdir().unwrap();
+        let done = processed(dir.path(), text.as_bytes(), 700, memory).unwrap();
+        (dir, done.staged)
+    });
+    assert_eq!((much.1.parts.len(), little.1.parts.len()), (3, 3));
+    let spec = earnings().table();
+    let mut ids = 0;
+    for (one, other) in much.1.parts.iter().zip(&little.1.parts) {
+        assert_eq!((&one.key, &one.totals, one.digest), (&other.key, &other.totals, other.digest));
+        let file = File::open(&other.file).unwrap();
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).unwrap();
+        let (metadata, schema) = (reader.metadata().clone(), reader.parquet_schema().clone());
+        assert!(metadata.num_row_groups() > 3, "{} row groups", metadata.num_row_groups());
+        let id = schema.columns().iter().position(|column| column.name() == "earning_id").unwrap();
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            let rows = metadata.offset_index().unwrap()[number][id].page_locations();
+            assert_eq!((rows.len(), rows[0].offset), (1, group.column(id).data_page_offset()));
+            let file = File::open(&other.file).unwrap();
+            let filter = Sbbf::read_from_column_chunk(group.column(id), &file).unwrap().unwrap();
+            let found = (0..900).filter(|row| filter.check(format!("E-{row}").as_str())).count();
+            assert!(found >= group.num_rows() as usize && found < 900 / 2);
+            ids += group.num_rows();
+        }
+        let (mut totals, mut digest) = (Totals::default(), Digest::default());
+        for batch in reader.build().unwrap() {
+            load::tally(&batch.unwrap(), &spec.money, &mut totals, &mut digest).unwrap();
+        }
+        assert_eq!((&totals, digest), (&one.totals, one.digest));
+    }
+    assert_eq!(ids, 900);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{FaultCode, Normalised, RawBatch};
+use crate::model::{FaultCode, Memory, Normalised, RawBatch};
 use crate::normalise::{Normaliser, Survey};
 
 /// Batches under way beside those that are being typed: one that is read, and one that is taken.
@@ -27,6 +27,7 @@ type Typed<C> = (C, Normalised);
 
 /// What is done with each batch on the way.
 pub(super) struct Work<R, C, N> {
+    pub threads: usize,
     /// Gives the batches, each in the memory of one that is spent.
     pub read: R,
     /// Looks at a batch before it is typed.
@@ -35,7 +36,7 @@ pub(super) struct Work<R, C, N> {
     pub normaliser: N,
 }
 
-/// Types all batches, and hands them to `take` with what was counted of each. Gives back what was found out on the way.
+/// Types all batches, on the threads of the work, and hands them to `take` with what was counted of each. Gives back what was found out on the way.
 ///
 /// # Errors
 /// The first of reading, then of what came first of typing and taking; [`Kind::Bug`] when a thread panics.
@@ -48,17 +49,17 @@ pub(super) fn type_all<T: Send>(
     look: Option<Look<'_>>,
     take: impl FnMut(T, Normalised) -> Result<()>,
 ) -> Result<Vec<String>> {
-    type_on(threads(), work, look, take)
+    type_on(work.threads, work, look, take)
 }
 
-/// How many threads type batches.
-pub(super) fn threads() -> usize {
-    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// How many threads type batches in so much memory.
+pub(super) fn threads(memory: Memory) -> usize {
+    memory.threads(thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
-/// How many batches are under way at once.
-pub(super) fn batches() -> usize {
-    threads() + AHEAD
+/// How many batches are under way at once on so many threads.
+pub(super) fn batches(threads: usize) -> usize {
+    threads + AHEAD
 }
 
 fn type_on<T: Send>(
@@ -71,7 +72,7 @@ fn type_on<T: Send>(
     look: Option<Look<'_>>,
     take: impl FnMut(T, Normalised) -> Result<()>,
 ) -> Result<Vec<String>> {
-    let Work { read, count, normaliser } = work;
+    let Work { read, count, normaliser, .. } = work;
     let orders = Orders(Mutex::new(Decision { look, survey: None, notes: Vec::new() }));
     // Room for every permit: nobody waits for a thread that has ended.
     let (raw_out, raw_in) = sync_channel(threads + AHEAD);
@@ -88,7 +89,7 @@ fn type_on<T: Send>(
         for _ in 0..threads {
             let (raw_in, orders, out, spent) = (&raw_in, &orders, typed_out.clone(), spent_out.clone());
             let (count, normaliser) = (&count, &normaliser);
-            scope.spawn(move || type_some(raw_in, count, &mut normaliser(), orders, (&out, &spent)));
+            scope.spawn(move || type_some(raw_in, count, &mut normaliser(), orders, &out, &spent));
         }
         drop(typed_out);
         let taken = take_all(typed_in, permit_out, take);
@@ -121,7 +122,8 @@ fn type_some<T>(
     count: &impl Fn(&mut RawBatch) -> T,
     normaliser: &mut Normaliser,
     orders: &Orders<'_>,
-    (out, spent): (&SyncSender<(u64, Result<Typed<T>>)>, &Sender<RawBatch>),
+    out: &SyncSender<(u64, Result<Typed<T>>)>,
+    spent: &Sender<RawBatch>,
 ) {
     loop {
         let next = lock(raw).recv();
@@ -277,7 +279,7 @@ mod tests {
 
     /// What is done with batches of which only the rows count.
     fn work<R>(read: R) -> Work<R, CountRows, fn() -> Normaliser> {
-        Work { read, count: |batch| batch.rows(), normaliser }
+        Work { threads: 1, read, count: |batch| batch.rows(), normaliser }
     }
 
     fn refused() -> Error {

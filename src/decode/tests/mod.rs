@@ -13,6 +13,7 @@ use super::limits::Growth;
 use super::text::Input;
 use super::*;
 use crate::error::{Error, Kind, Result};
+use crate::model::RawBatch;
 
 /// All that can be seen of one text file.
 #[derive(Debug, PartialEq)]
@@ -26,11 +27,13 @@ struct Seen {
 
 fn see(mut file: TextFile<'_>) -> Result<Seen> {
     let mut rows = Vec::new();
-    while let Some(batch) = file.next_batch()? {
+    let mut spent = RawBatch::new();
+    while let Some(batch) = file.next_batch_in(spent)? {
         assert!(!batch.is_empty());
         for row in 0..batch.rows() {
             rows.push((batch.line(row), batch.cells(row).map(<[u8]>::to_vec).collect()));
         }
+        spent = batch;
     }
     assert!(file.next_batch()?.is_none());
     let census = file.census();

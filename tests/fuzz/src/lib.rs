@@ -17,7 +17,7 @@ use std::io::Write;
 
 use decode::{Decoder, Options};
 use error::{Kind, Result};
-use model::Encoding;
+use model::{Encoding, RawBatch};
 
 /// Bytes as a file that disappears; in memory where the system has a place for that.
 pub struct Spool(tempfile::NamedTempFile);
@@ -67,7 +67,8 @@ fn read_spool(spool: &Spool, options: &Options) -> Result<Vec<Text>> {
             misquoted: Vec::new(),
         };
         let mut last_line = file.header_line();
-        while let Some(batch) = file.next_batch()? {
+        let mut spent = RawBatch::new();
+        while let Some(batch) = file.next_batch_in(spent)? {
             assert!(!batch.is_empty());
             for row in 0..batch.rows() {
                 let cells: Vec<Vec<u8>> = batch.cells(row).map(<[u8]>::to_vec).collect();
@@ -79,6 +80,7 @@ fn read_spool(spool: &Spool, options: &Options) -> Result<Vec<Text>> {
                 text.misquoted.push(batch.is_misquoted(row));
                 text.rows.push((batch.line(row), cells));
             }
+            spent = batch;
         }
         let census = file.census();
         assert_eq!(census.records, text.rows.len() as u64, "the census counts as the reader does");
