@@ -214,17 +214,27 @@ impl MoneyCounter {
 
 /// Where the delimiters and line ends of a text are, found for so many bytes at a time.
 struct CellEnds<'a> {
-    /// What was not looked at yet, and where it begins.
-    rest: &'a [u8],
-    at: usize,
+    text: &'a [u8],
     delimiter: u8,
+    /// Up to here was looked at.
+    seen: usize,
     /// Those before it that were not given yet: the highest bit is the byte before it.
     found: u64,
 }
 
+/// A bit of a word for each.
+const SEEN_AT_ONCE: usize = 64;
+
 impl<'a> CellEnds<'a> {
     fn of(text: &'a [u8], delimiter: u8) -> Self {
-        CellEnds { rest: text, at: 0, delimiter, found: 0 }
+        CellEnds { text, delimiter, seen: 0, found: 0 }
+    }
+
+    #[inline]
+    fn look(&self, bytes: &[u8; SEEN_AT_ONCE]) -> u64 {
+        let bytes = u8x64::new(*bytes);
+        let line_ends = bytes.simd_eq(u8x64::splat(b'\n')) | bytes.simd_eq(u8x64::splat(b'\r'));
+        (line_ends | bytes.simd_eq(u8x64::splat(self.delimiter))).to_bitmask()
     }
 }
 
@@ -234,26 +244,20 @@ impl Iterator for CellEnds<'_> {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         while self.found == 0 {
-            let bytes = match self.rest.split_first_chunk() {
-                _ if self.rest.is_empty() => return None,
-                Some((bytes, rest)) => {
-                    self.rest = rest;
-                    *bytes
-                }
+            let rest = self.text.get(self.seen..).filter(|rest| !rest.is_empty())?;
+            self.found = match rest.first_chunk() {
+                Some(bytes) => self.look(bytes),
                 None => {
-                    let mut last = [0; 64];
-                    last[..self.rest.len()].copy_from_slice(std::mem::take(&mut self.rest));
-                    last
+                    let mut last = [0; SEEN_AT_ONCE];
+                    last[..rest.len()].copy_from_slice(rest);
+                    self.look(&last)
                 }
             };
-            let bytes = u8x64::new(bytes);
-            let line_ends = bytes.simd_eq(u8x64::splat(b'\n')) | bytes.simd_eq(u8x64::splat(b'\r'));
-            self.found = (line_ends | bytes.simd_eq(u8x64::splat(self.delimiter))).to_bitmask();
-            self.at += 64;
+            self.seen += SEEN_AT_ONCE;
         }
         let byte = self.found.trailing_zeros() as usize;
         self.found &= self.found - 1;
-        Some(self.at - 64 + byte)
+        Some(self.seen - SEEN_AT_ONCE + byte)
     }
 }
 

@@ -183,28 +183,19 @@ fn take_values<T: Default>(
     bad: &mut Vec<BadCell>,
     parse: impl Fn(&[u8]) -> Result<T, FaultCode>,
 ) {
-    if !source.required && block.iter().all(|(_, first)| raw.cell_at(first + source.cell).is_empty()) {
-        valid.resize(valid.len() + block.len(), false);
-        values.resize_with(values.len() + block.len(), T::default);
-        return;
-    }
-    for &(row, first) in block {
+    let start = values.len();
+    values.resize_with(start + block.len(), T::default);
+    valid.resize(start + block.len(), false);
+    for ((&(row, first), value), valid) in block.iter().zip(&mut values[start..]).zip(&mut valid[start..]) {
         let cell = raw.cell_at(first + source.cell);
-        let parsed = if is_blank(cell) {
-            if source.required { Err(FaultCode::MissingValue) } else { Ok(None) }
-        } else {
-            parse(cell).map(Some)
-        };
-        match parsed {
-            Ok(value) => {
-                valid.push(value.is_some());
-                values.push(value.unwrap_or_default());
-            }
-            Err(code) => {
-                bad.push((row, source.column, code));
-                valid.push(true);
-                values.push(T::default());
-            }
+        let is_blank = is_blank(cell);
+        if is_blank && !source.required {
+            continue;
+        }
+        *valid = true;
+        match if is_blank { Err(FaultCode::MissingValue) } else { parse(cell) } {
+            Ok(parsed) => *value = parsed,
+            Err(code) => bad.push((row, source.column, code)),
         }
     }
 }
@@ -218,14 +209,6 @@ fn take_text(
     values: &mut Values,
     bad: &mut Vec<BadCell>,
 ) {
-    if let Values::Coded(codes) = values
-        && !source.required
-        && block.iter().all(|(_, first)| raw.cell_at(first + source.cell).is_empty())
-    {
-        valid.resize(valid.len() + block.len(), false);
-        codes.resize(codes.len() + block.len(), 0);
-        return;
-    }
     let usual = match values {
         Values::Coded(codes) if source.logical == LogicalType::String => {
             take_coded(raw, block, source, valid, codes)
@@ -269,15 +252,21 @@ fn take_coded(
     codes: &mut Vec<u16>,
 ) -> usize {
     let Some(coder) = &mut source.coder else { return 0 };
-    valid.reserve(block.len());
-    codes.reserve(block.len());
-    for (taken, (_, first)) in block.iter().enumerate() {
+    let start = codes.len();
+    codes.resize(start + block.len(), 0);
+    valid.resize(start + block.len(), false);
+    let places = block.iter().zip(&mut codes[start..]).zip(&mut valid[start..]);
+    for (taken, (((_, first), code), is_valid)) in places.enumerate() {
         let cell = raw.cell_at(first + source.cell);
-        let is_valid = !is_blank(cell);
-        let code = if is_valid { coder.code(cell) } else { Ok(0) };
-        let Some(code) = code.ok().filter(|_| is_valid || !source.required) else { return taken };
-        codes.push(code);
-        valid.push(is_valid);
+        match if is_blank(cell) { None } else { Some(coder.code(cell)) } {
+            None if !source.required => {}
+            Some(Ok(found)) => (*code, *is_valid) = (found, true),
+            _ => {
+                codes.truncate(start + taken);
+                valid.truncate(start + taken);
+                return taken;
+            }
+        }
     }
     block.len()
 }

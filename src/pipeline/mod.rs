@@ -5,7 +5,7 @@
 //!  source                           | decode        | normalise           | load         | load       | query
 //! ```
 //!
-//! [`run`] reads like the strip. [`ingest()`] is the same from step 4 on, for files that a person downloaded.
+//! [`run`] reads like the strip; exports are waited for side by side, one is read while the one before is committed. [`ingest()`] is the same from step 4 on, for files that a person downloaded.
 
 mod balance;
 mod check;
