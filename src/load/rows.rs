@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
-use arrow::compute::{cast, interleave};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
+use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
+
+use crate::model::Texts;
 
 /// Where each row of a partition stands in some batches.
 #[derive(Clone, Copy)]
@@ -31,12 +33,15 @@ impl<'a> Rows<'a> {
         if self.arrays(index).all(|array| array.null_count() == array.len()) {
             return Ok(new_null_array(kind, self.places.len()));
         }
-        let plain = |array: &ArrayRef| match array.data_type() {
-            coded @ DataType::Dictionary(..) if coded != kind => cast(array, kind),
-            _ => Ok(Arc::clone(array)),
-        };
-        let arrays = self.arrays(index).map(plain).collect::<Result<Vec<_>, _>>()?;
-        let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+        // Texts may be coded in some batches and stand in others.
+        let coded = |array: &ArrayRef| matches!(array.data_type(), DataType::Dictionary(..));
+        if kind == &DataType::Utf8 && self.arrays(index).any(coded) {
+            let texts: Vec<Option<Texts>> = self.arrays(index).map(Texts::of).collect();
+            let text =
+                |&(batch, row): &Place| texts[batch as usize].and_then(|texts| texts.get(row as usize));
+            return Ok(Arc::new(self.places.iter().map(text).collect::<StringArray>()));
+        }
+        let arrays: Vec<&dyn Array> = self.arrays(index).map(AsRef::as_ref).collect();
         let places: Vec<(usize, usize)> =
             self.places.iter().map(|&(batch, row)| (batch as usize, row as usize)).collect();
         interleave(&arrays, &places)

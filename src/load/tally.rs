@@ -1,7 +1,7 @@
 //! Counting typed rows: totals per money column and currency, and a digest of the rows.
 
-use arrow::array::{Array, AsArray, Decimal128Array, FixedSizeBinaryArray, RecordBatch};
-use arrow::datatypes::Decimal128Type;
+use arrow::array::{Array, AsArray, Decimal128Array, FixedSizeBinaryArray, PrimitiveArray, RecordBatch};
+use arrow::datatypes::{Decimal128Type, UInt16Type};
 
 use super::rows::Place;
 use crate::error::{Error, Kind, Result};
@@ -66,48 +66,59 @@ pub fn tally(
 
 /// The columns of some batches that are counted.
 pub(super) struct Counted<'a> {
+    /// The amounts of each batch that has any.
     columns: Vec<(&'a MoneyColumn, Vec<Option<Amounts<'a>>>)>,
     hashes: Vec<&'a FixedSizeBinaryArray>,
+    /// As totals spell them: two spellings of one code meet here. Amounts without one are under an empty text.
+    currencies: Vec<String>,
 }
 
 /// A money column of one batch.
 struct Amounts<'a> {
     amounts: &'a Decimal128Array,
-    /// `None` where all have the same.
-    currencies: Option<Texts<'a>>,
+    currency: Numbers<'a>,
+}
+
+/// Which of the currencies a row has.
+enum Numbers<'a> {
+    All(usize),
+    /// By entry of a dictionary; the last is of rows without one.
+    Coded(&'a PrimitiveArray<UInt16Type>, Vec<usize>),
+    Rows(Vec<usize>),
 }
 
 impl<'a> Counted<'a> {
     /// # Errors
     /// [`Kind::Bug`] when a counted column is missing or has another type.
     pub(super) fn of(batches: &'a [RecordBatch], money: &'a [MoneyColumn]) -> Result<Self> {
-        let amounts = |money| batches.iter().map(|batch| Amounts::of(batch, money)).collect::<Result<_>>();
-        let columns = money.iter().map(|money| Ok((money, amounts(money)?))).collect::<Result<_>>()?;
+        let mut currencies = Vec::new();
+        let mut columns = Vec::with_capacity(money.len());
+        for money in money {
+            let amounts = batches.iter().map(|batch| Amounts::of(batch, money, &mut currencies));
+            columns.push((money, amounts.collect::<Result<_>>()?));
+        }
         let hashes = batches.iter().map(|batch| {
             let hashes = column(batch, "_pc_row_hash")?;
             hashes.as_fixed_size_binary_opt().ok_or_else(|| wrong_type("_pc_row_hash"))
         });
-        Ok(Counted { columns, hashes: hashes.collect::<Result<_>>()? })
+        Ok(Counted { columns, hashes: hashes.collect::<Result<_>>()?, currencies })
     }
 
     /// Adds some of the rows; it is quickest where those of a batch stand together.
     pub(super) fn add(&self, places: &[Place], totals: &mut Totals, digest: &mut Digest) {
         totals.rows += places.len() as u64;
         for (money, batches) in &self.columns {
-            // A handful of currencies: a scan over them is quicker than a map.
-            let mut sums: Vec<(&str, i128)> = Vec::new();
+            let mut sums: Vec<Option<i128>> = vec![None; self.currencies.len()];
             for places in places.chunk_by(|one, other| one.0 == other.0) {
-                let Some(here) = &batches[places[0].0 as usize] else { continue };
-                for (currency, sum) in here.sums(&money.currency, places) {
-                    match sums.iter_mut().find(|(known, _)| *known == currency) {
-                        Some((_, all)) => *all = all.saturating_add(sum),
-                        None => sums.push((currency, sum)),
-                    }
+                if let Some(here) = &batches[places[0].0 as usize] {
+                    here.add(places.iter().map(|(_, row)| *row as usize), &mut sums);
                 }
             }
-            for (currency, sum) in sums {
-                // Two spellings of one code meet here.
-                totals.add(&money.name, &currency.trim_ascii().to_ascii_uppercase(), sum);
+            for (currency, sum) in self.currencies.iter().zip(sums) {
+                // Nothing is nothing in every currency.
+                if let Some(sum) = sum.filter(|sum| *sum != 0 || !currency.is_empty()) {
+                    totals.add(&money.name, currency, sum);
+                }
             }
         }
         for (batch, row) in places {
@@ -121,33 +132,48 @@ impl<'a> Counted<'a> {
 
 impl<'a> Amounts<'a> {
     /// `None` when there are none.
-    fn of(batch: &'a RecordBatch, money: &'a MoneyColumn) -> Result<Option<Self>> {
+    fn of(
+        batch: &'a RecordBatch,
+        money: &'a MoneyColumn,
+        currencies: &mut Vec<String>,
+    ) -> Result<Option<Self>> {
         let amounts = column(batch, &money.name)?;
         if amounts.null_count() == amounts.len() {
             return Ok(None);
         }
         let amounts = amounts.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong_type(&money.name))?;
-        let currencies = match &money.currency {
-            Currency::Fixed(_) => None,
-            Currency::Column(name) => Some(Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))?),
+        // A handful of currencies: a scan over them is quicker than a map.
+        let mut number = |text: Option<&str>| {
+            let text = text.unwrap_or_default().trim_ascii();
+            let known = currencies.iter().position(|known| known.eq_ignore_ascii_case(text));
+            known.unwrap_or_else(|| {
+                currencies.push(text.to_ascii_uppercase());
+                currencies.len() - 1
+            })
         };
-        Ok(Some(Amounts { amounts, currencies }))
+        let currency = match &money.currency {
+            Currency::Fixed(currency) => Numbers::All(number(Some(currency))),
+            Currency::Column(name) => {
+                match Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))? {
+                    Texts::Coded { keys, entries } => {
+                        Numbers::Coded(keys, entries.iter().chain([None]).map(number).collect())
+                    }
+                    Texts::Plain(texts) => Numbers::Rows(texts.iter().map(number).collect()),
+                }
+            }
+        };
+        Ok(Some(Amounts { amounts, currency }))
     }
 
-    fn sums(&self, currency: &'a Currency, places: &[Place]) -> Vec<(&'a str, i128)> {
-        let rows = places.iter().map(|(_, row)| *row as usize);
-        match (&self.currencies, currency) {
-            (Some(currencies), _) => currencies.sums(self.amounts, rows),
-            (None, Currency::Fixed(currency)) => {
-                let mut amounts = rows
-                    .filter(|row| self.amounts.is_valid(*row))
-                    .map(|row| self.amounts.value(row))
-                    .peekable();
-                let any = amounts.peek().is_some();
-                let sum = amounts.fold(0, i128::saturating_add);
-                any.then_some((currency.as_str(), sum)).into_iter().collect()
-            }
-            (None, Currency::Column(_)) => Vec::new(),
+    fn add(&self, rows: impl Iterator<Item = usize>, sums: &mut [Option<i128>]) {
+        for row in rows.filter(|row| self.amounts.is_valid(*row)) {
+            let number = match &self.currency {
+                Numbers::All(number) => *number,
+                Numbers::Coded(keys, numbers) if keys.is_valid(row) => numbers[usize::from(keys.value(row))],
+                Numbers::Coded(_, numbers) => numbers[numbers.len() - 1],
+                Numbers::Rows(numbers) => numbers[row],
+            };
+            sums[number] = Some(sums[number].unwrap_or_default().saturating_add(self.amounts.value(row)));
         }
     }
 }
