@@ -78,6 +78,22 @@ impl Month {
         (self.0.rem_euclid(12) + 1) as u8
     }
 
+    /// `2026-09`, as [`Month`] is displayed, for years of up to four digits.
+    #[must_use]
+    pub fn text(self) -> [u8; 7] {
+        let (year, month) = (self.year().unsigned_abs(), u32::from(self.number()));
+        let digit = |number: u32| b'0' + (number % 10) as u8;
+        [
+            digit(year / 1000),
+            digit(year / 100),
+            digit(year / 10),
+            digit(year),
+            b'-',
+            digit(month / 10),
+            digit(month),
+        ]
+    }
+
     /// The month `months` later (earlier when negative).
     #[must_use]
     pub fn plus(self, months: i32) -> Self {
@@ -145,6 +161,14 @@ impl<'de> Deserialize<'de> for Month {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_what_is_displayed() {
+        for months in (0..120_000).step_by(7) {
+            let month = Month::new(0, 1).plus(months);
+            assert_eq!(month.text(), month.to_string().as_bytes());
+        }
+    }
 
     #[test]
     fn months_of_days_agree_with_the_calendar() {

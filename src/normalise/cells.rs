@@ -223,11 +223,11 @@ fn take_text(
         }
         let month;
         let text = match source.logical {
-            _ if blank => b"",
+            _ if blank => &b""[..],
             LogicalType::Month => match parse_month(cell, source.order) {
                 Ok(MonthCell::Month(found)) => {
-                    month = found.to_string();
-                    month.as_bytes()
+                    month = found.text();
+                    &month
                 }
                 Ok(MonthCell::Text(text)) => text,
                 Err(code) => {
