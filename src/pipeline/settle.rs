@@ -69,8 +69,8 @@ pub(super) async fn settle(shared: &Shared, wanted: &Wanted, ready: Result<Ready
 
 async fn settle_ready(shared: &Shared, wanted: &Wanted, ready: Ready) -> (WindowReceipt, Result<Written>) {
     let Ready { mut state, spool, mut receipt, prepared, turn } = ready;
-    // From here on the next one may read.
-    drop(turn);
+    // From here on the next one may read. Where nothing was read, the two would only look at the same manifests.
+    let _turn = turn.filter(|_| !matches!(prepared, Ok(Prepared::Read(_))));
     let written = match prepared {
         Ok(prepared) => commit(shared, wanted, &mut state, prepared, &mut receipt).await,
         Err(error) => Err(error),
