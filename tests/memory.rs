@@ -1,4 +1,4 @@
-//! Memory stays under `limits.memory`, as the allocator counts it (without what zstd takes in C: some MiB for each core).
+//! Memory stays under `limits.memory`, as the allocator of Rust counts it: not what zstd takes in C, nor the program's own pages.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
