@@ -43,14 +43,14 @@ async fn main() -> payoutlake::error::Result<()> {
         declared: Declared::default(),
     };
     let ingest = ingest_plan(flags, &Environment::default(), Timestamp::now)?;
-    let url = ingest.settings.lake.clone();
+    let location = ingest.settings.lake.clone();
     let receipt = pipeline::ingest(ingest, Observer::silent()).await?;
     assert_eq!(receipt.exit_code, 0, "{receipt:#?}");
     for (currency, units) in receipt.tables[0].totals.of("total_payment") {
         assert_ne!(format_money(units), "0.00", "{currency}");
     }
 
-    let lake = Lake::open_existing(&url).await?;
+    let lake = Lake::open_existing(&location).await?;
     let engine = Engine::new(&engine::Options::default(), lake.store().clone())?;
     let query = Query::open(&lake, &engine, &Moment::Now).await?;
     let sql = "SELECT payment_currency_code, payment_month, sum(total_payment) AS paid FROM payments GROUP BY ALL ORDER BY 1, 2";

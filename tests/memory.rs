@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use payoutlake::config::{Environment, IngestFlags, ingest_plan};
 use payoutlake::engine::{self, Engine};
 use payoutlake::event::Observer;
-use payoutlake::lake::{Lake, Moment};
+use payoutlake::lake::{Lake, Location, Moment};
 use payoutlake::model::Declared;
 use payoutlake::pipeline;
 use payoutlake::query::Query;
@@ -73,7 +73,7 @@ fn peak(dir: &Path, lake: &str, rows: u64, seed: u64) -> usize {
 
 /// As many come back for a key as a look at all rows has: none is hidden by statistics, bloom filters or page indexes.
 async fn rows_are_found(dir: &Path, lake: &str) {
-    let lake = Lake::open_existing(&dir.join(lake).display().to_string()).await.unwrap();
+    let lake = Lake::open_existing(&Location::folder(&dir.join(lake))).await.unwrap();
     let engine = Engine::new(&engine::Options::default(), lake.store().clone()).unwrap();
     let query = Query::open(&lake, &engine, &Moment::Now).await.unwrap();
     let ids = async |condition: &str| {

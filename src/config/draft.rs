@@ -12,7 +12,6 @@ use super::auth::{self, Name};
 use super::file::{AuthKind, PipelineFile};
 use super::resolve::{self, RunFlags};
 use crate::error::{Error, Kind, Result};
-use crate::lake::Lake;
 use crate::model::Account;
 use crate::pipeline::Plan;
 use crate::source::auth::Store;
@@ -165,7 +164,7 @@ impl Draft {
     /// # Errors
     /// [`Kind::Config`] for a storage that this build does not know.
     pub fn set_lake(&mut self, lake: &str, environment: &Environment) -> Result<()> {
-        Lake::check_url(&environment.expand("lake", lake)?)?;
+        environment.location(&environment.expand("lake", lake)?).check()?;
         self.lake = Some(lake.to_owned());
         Ok(())
     }

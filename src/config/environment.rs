@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
+use crate::lake::Location;
+use crate::secret::Secret;
 
 /// The environment variables of one process. Values may be secrets: `Debug` tells names only.
 #[derive(Clone, Default)]
@@ -33,6 +35,19 @@ impl Environment {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A path or URL of a lake, with what the environment says of storages: object_store's own names.
+    #[must_use]
+    pub fn location(&self, url: &str) -> Location {
+        let is_storage =
+            |name: &str| ["AZURE_", "AWS_", "GOOGLE_"].iter().any(|start| name.starts_with(start));
+        let named = self.0.iter().filter(|(name, value)| is_storage(name) && !value.is_empty());
+        // Azure's own hosts (App Service, Functions, Container Apps) tell where tokens are in a name without the prefix.
+        let endpoint =
+            self.get("IDENTITY_ENDPOINT").map(|url| ("azure_identity_endpoint".to_owned(), Secret::new(url)));
+        let options = named.map(|(name, value)| (name.clone(), Secret::new(value.as_str())));
+        Location::new(url, options.chain(endpoint))
     }
 
     /// Where state that outlives a run is kept on this machine: `$XDG_STATE_HOME/payoutlake`, or

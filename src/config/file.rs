@@ -30,6 +30,10 @@ pub struct PipelineFile {
     pub account: String,
     /// A path or URL.
     pub lake: String,
+    /// What the lake's storage must know, by object_store's names in lower case; wins over the environment. Secrets are
+    /// references: `${env:NAME}`, `${file:path}`.
+    #[serde(default)]
+    pub storage: BTreeMap<String, String>,
     pub source: SourceSection,
     /// What to export, in this order.
     pub datasets: Vec<DatasetSection>,

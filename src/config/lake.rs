@@ -170,7 +170,7 @@ pub fn lake_settings(
         command: command.to_owned(),
         run_id: RunId(Uuid::now_v7()),
         account: Account::default(),
-        lake: lake.to_owned(),
+        lake: environment.location(lake),
         decode: crate::decode::Options::default(),
         normalise: BTreeMap::new(),
         load: with_mutation(crate::load::Options::default(), environment),

@@ -10,6 +10,7 @@ use super::lake::lake_settings;
 use super::terms::{raw, terms};
 use super::{Environment, auth, filters};
 use crate::error::{Error, Kind, Result};
+use crate::lake::Location;
 use crate::model::{Account, Month, Window};
 use crate::pipeline::{Ask, DatasetPlan, Plan, REACH_MONTHS, Settings, Tier, Wait, reach};
 use crate::schema::Registry;
@@ -146,8 +147,25 @@ pub(super) fn file_settings(
         load: with_mutation(load::Options { memory, ..file.load.clone() }, environment),
         engine: engine::Options { memory, ..file.engine.clone() },
         publish: file.publish,
-        ..lake_settings(&command, &environment.expand("lake", lake)?, environment, clock)
+        lake: location(file, lake, environment)?,
+        ..lake_settings(&command, lake, environment, clock)
     })
+}
+
+/// The lake's URL with what its storage must know: from the environment, and before that from the file.
+fn location(file: &PipelineFile, lake: &str, environment: &Environment) -> Result<Location> {
+    let mut location = environment.location(&environment.expand("lake", lake)?);
+    for (name, value) in &file.storage {
+        let key = format!("storage.{name}");
+        if !Location::is_setting(name) {
+            return Err(Error::new(Kind::Config, "no storage has a setting of this name").with("key", key).hint(
+                "names are those of the environment, in lower case: azure_storage_account_name, aws_endpoint_url, aws_region, \
+                 google_application_credentials; src/docs/storage.md lists them",
+            ));
+        }
+        location.set(name, Secret::new(environment.expand(&key, value)?));
+    }
+    Ok(location)
 }
 
 pub(super) fn parse_account(text: &str, environment: &Environment) -> Result<Account> {

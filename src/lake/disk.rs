@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path;
-use url::Url;
 
 use super::ROOT;
 use super::meter::{Meter, Op};
@@ -134,7 +133,7 @@ impl Disk {
 
     /// Puts an object in place of a published file in one step.
     pub fn install(&self, object: &Path, published: &Path) -> Result<()> {
-        self.meter.begin(Op::Put);
+        self.meter.begin(Op::Copy);
         let target = self.at(published);
         // Staged in a folder of its own, from where a rename puts it in place: no glob finds it before.
         let spool = self.spool_dir()?;
@@ -186,23 +185,6 @@ impl Disk {
             fs::File::open(place).and_then(|handle| handle.sync_all()).map_err(self.failed(path))?;
         }
         Ok(())
-    }
-}
-
-/// The folder that a path or a `file://` URL names.
-pub(super) fn root_of(url: &str) -> Result<PathBuf> {
-    match Url::parse(url) {
-        Ok(parsed) if parsed.scheme() == "file" => parsed
-            .to_file_path()
-            .map_err(|()| Error::new(Kind::Config, "the file URL has no local path").with("lake", url)),
-        // One letter is a Windows drive, not a scheme.
-        Ok(parsed) if parsed.scheme().len() > 1 => {
-            Err(Error::new(Kind::Config, format!("storage '{}' is not in this release", parsed.scheme()))
-                .with("lake", crate::secret::redacted(&parsed))
-                .hint("use a local path or a file:// URL; cloud storage is planned, see the README"))
-        }
-        _ if url.is_empty() => Err(Error::new(Kind::Config, "the lake's path is empty")),
-        _ => Ok(PathBuf::from(url)),
     }
 }
 

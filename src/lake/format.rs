@@ -57,38 +57,52 @@ fn check(needed: u32, how: &str, what: &str) -> Result<()> {
         .hint("update payoutlake; nothing was changed"))
 }
 
-/// Checks that this build may read the lake.
+/// Checks that this build may read the lake; false when there is none.
 ///
 /// # Errors
 /// [`Kind::Contract`] when it is too old, or the lake is from before the first release.
-pub(super) async fn check_readable(lake: &Lake) -> Result<()> {
+pub(super) async fn check_readable(lake: &Lake) -> Result<bool> {
     match lake.get_json::<Needs>(&lake_path()).await? {
-        Some(needs) => needs.check_reader(lake_path().as_ref()),
-        None => no_document(lake).await,
+        Some(needs) => needs.check_reader(lake_path().as_ref()).map(|()| true),
+        None => no_document(lake).await.map(|()| false),
     }
 }
 
-/// Checks that this build may write the lake; makes a new one.
+/// Checks that this build may write the lake and that its storage keeps writers apart; makes a new one.
 ///
 /// # Errors
-/// As [`check_readable`]; [`Kind::Destination`].
+/// As [`check_readable`]; [`Kind::Destination`]; [`Kind::Config`] for a storage without put-if-absent.
 pub(super) async fn check_writable(lake: &Lake, now: Timestamp) -> Result<()> {
-    if let Some(needs) = lake.get_json::<Needs>(&lake_path()).await? {
-        return needs.check_writer(lake_path().as_ref());
+    let mut there = lake.get(&lake_path()).await?;
+    if there.is_none() {
+        no_document(lake).await?;
+        let document = LakeDocument {
+            format: FORMAT,
+            min_reader: FORMAT,
+            min_writer: FORMAT,
+            created_at: now,
+            created_by: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let _or_by_another_process = lake.create_json(&lake_path(), &document).await?;
+        there = lake.get(&lake_path()).await?;
     }
-    no_document(lake).await?;
-    let document = LakeDocument {
-        format: FORMAT,
-        min_reader: FORMAT,
-        min_writer: FORMAT,
-        created_at: now,
-        created_by: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    match lake.create_json(&lake_path(), &document).await? {
-        Created::New => Ok(()),
-        // Another process made the lake at the same moment.
-        Created::Exists => Box::pin(check_readable(lake)).await,
+    let there = there.unwrap_or_default();
+    lake.parse_json::<Needs>(&there, &lake_path())?.check_writer(lake_path().as_ref())?;
+    // The very same bytes: nothing is lost where they are taken.
+    if lake.is_object_store() && lake.create(&lake_path(), there).await? == Created::New {
+        return Err(no_put_if_absent(lake));
     }
+    Ok(())
+}
+
+/// What a storage is told that lets a second create succeed.
+pub(super) fn no_put_if_absent(lake: &Lake) -> Error {
+    Error::new(Kind::Config, "the storage lets a second writer replace what the first one created")
+        .with("lake", lake.shown())
+        .hint(
+            "use a storage with put-if-absent (S3, Azure, GCS, R2, MinIO from 2024 on): without it two runs could overwrite \
+             each other's commit. AWS_CONDITIONAL_PUT must be unset or 'etag'",
+        )
 }
 
 /// As [`check_writable`], without writing anything.

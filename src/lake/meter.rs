@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 use crate::model::StorageOps;
@@ -23,6 +23,7 @@ pub(super) enum Op {
     List,
     Get,
     Put,
+    Copy,
     Remove,
 }
 
@@ -32,6 +33,7 @@ pub(super) struct Meter {
     list: AtomicU64,
     get: AtomicU64,
     put: AtomicU64,
+    copy: AtomicU64,
     remove: AtomicU64,
     points: AtomicU64,
     /// Tests only: the process is killed where the count of points reaches this. 0: never.
@@ -45,11 +47,12 @@ impl Meter {
             Op::List => &self.list,
             Op::Get => &self.get,
             Op::Put => &self.put,
+            Op::Copy => &self.copy,
             Op::Remove => &self.remove,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         // A process that dies while it reads leaves what it leaves before its next write.
-        if matches!(op, Op::Put | Op::Remove) {
+        if matches!(op, Op::Put | Op::Copy | Op::Remove) {
             self.point();
         }
     }
@@ -69,7 +72,13 @@ impl Meter {
 
     pub(super) fn counts(&self) -> StorageOps {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        StorageOps { list: of(&self.list), get: of(&self.get), put: of(&self.put), remove: of(&self.remove) }
+        StorageOps {
+            list: of(&self.list),
+            get: of(&self.get),
+            put: of(&self.put),
+            copy: of(&self.copy),
+            remove: of(&self.remove),
+        }
     }
 }
 
@@ -99,7 +108,8 @@ impl ObjectStore for Metered {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         self.meter.begin(Op::Put);
-        self.store.put_multipart_opts(to, options).await
+        let upload = self.store.put_multipart_opts(to, options).await?;
+        Ok(Box::new(MeteredUpload { upload, meter: Arc::clone(&self.meter) }))
     }
 
     async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
@@ -137,7 +147,32 @@ impl ObjectStore for Metered {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.meter.begin(Op::Put);
+        self.meter.begin(Op::Copy);
         self.store.copy_opts(from, to, options).await
+    }
+}
+
+/// Each part of an upload is a request of its own, and so is its end.
+#[derive(Debug)]
+struct MeteredUpload {
+    upload: Box<dyn MultipartUpload>,
+    meter: Arc<Meter>,
+}
+
+#[async_trait]
+impl MultipartUpload for MeteredUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.meter.begin(Op::Put);
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.meter.begin(Op::Put);
+        self.upload.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.meter.begin(Op::Remove);
+        self.upload.abort().await
     }
 }

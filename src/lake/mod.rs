@@ -25,9 +25,11 @@
 mod accounts;
 mod chain;
 mod disk;
+mod files;
 mod format;
 mod held;
 mod ledger;
+mod location;
 mod maintain;
 mod manifest;
 mod meter;
@@ -39,13 +41,15 @@ mod trial;
 
 pub use accounts::{Identity, check_identity, expiries};
 pub use chain::{AsOf, Chain, CommitOutcome};
+pub use files::{ExportSpool, FileCopy};
 pub use held::{Held, HeldExport, Resolution};
 pub use ledger::{Entry, ExportState, Ledger, LedgerEvent, Taken, Wish};
+pub use location::Location;
 pub use maintain::{Maintained, Retention, maintain};
 pub use manifest::{Cause, Commit, Manifest, Object, Operation, Partition, StoredSchema, check_objects};
 pub use moment::Moment;
 pub use presence::{Presence, Present, RENEWED_EVERY};
-pub use store::{Created, ExportSpool, FileCopy, Lake, together};
+pub use store::{Created, Lake, together};
 pub use tags::{Tag, Tagged};
 pub use trial::Tried;
 

@@ -1,6 +1,6 @@
-//! A storage URL becomes an [`ObjectStore`] here, and nowhere else.
+//! A lake on some storage, and the few things that are done there.
 
-use std::path::{Path as FsPath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,37 +11,26 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::disk::{self, Disk, not_writable};
 use super::format;
+use super::location::{Cloud, Location, Root};
 use super::meter::{Meter, Metered};
 use crate::error::{Error, Kind, Result};
-use crate::model::{ExportId, StorageOps};
-
-/// A copy of a file, which goes with its folder.
-pub struct FileCopy {
-    file: std::path::PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl FileCopy {
-    #[must_use]
-    pub fn file(&self) -> &FsPath {
-        &self.file
-    }
-}
+use crate::model::StorageOps;
+use crate::secret::redact_text;
 
 /// A lake on some storage.
 #[derive(Clone)]
 pub struct Lake {
     // Counts what goes through it.
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     meter: Arc<Meter>,
-    // As the user wrote it, for messages.
-    shown: String,
+    // For messages: as the user wrote it, or as other programs take it.
+    pub(super) shown: String,
     // Of a lake on local disk: there, what is written goes this way.
-    disk: Option<Disk>,
+    pub(super) disk: Option<Disk>,
+    cloud: Option<Cloud>,
 }
 
 /// What became of a put-if-absent.
@@ -52,9 +41,6 @@ pub enum Created {
     /// Something stands there already; it may be our own earlier attempt.
     Exists,
 }
-
-/// How many bytes go to an object store in one part of a multipart upload.
-const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many requests of one kind are under way together.
 const TOGETHER: usize = 16;
@@ -67,44 +53,14 @@ pub async fn together<T>(requests: Vec<impl Future<Output = Result<T>>>) -> Resu
     futures::stream::iter(requests).buffered(TOGETHER).try_collect().await
 }
 
-/// Where an export's bytes stand until its rows are committed.
-#[derive(Debug)]
-pub struct ExportSpool {
-    path: PathBuf,
-    // Removed with this.
-    _fleeting: Option<tempfile::TempDir>,
-}
-
-impl ExportSpool {
-    #[must_use]
-    pub fn blob(&self) -> PathBuf {
-        self.path.join("blob")
-    }
-
-    /// Once nobody will go on with it.
-    pub fn remove(self) {
-        // What stays behind is swept later.
-        let _swept_later = std::fs::remove_dir_all(&self.path);
-    }
-}
-
 impl Lake {
-    /// Whether there can be a lake at a path or URL. Nothing is touched.
+    /// Opens a lake for writing, and makes it when it is missing. `now` is when a new lake says that it was made.
     ///
     /// # Errors
-    /// [`Kind::Config`] for a storage that this build does not know.
-    pub fn check_url(url: &str) -> Result<()> {
-        disk::root_of(url).map(drop)
-    }
-
-    /// Opens the lake at a path or a `file://` URL for writing, and makes it when it is missing. `now` is when a new
-    /// lake says that it was made.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] for a storage that this build does not know, [`Kind::Destination`] when the folder cannot be
-    /// made or written, [`Kind::Contract`] when this build is too old for the lake.
-    pub async fn open(url: &str, now: Timestamp) -> Result<Lake> {
-        Self::open_to_be_killed(url, now, None).await
+    /// [`Kind::Config`] for a storage that is not known, wrongly set up or without put-if-absent, [`Kind::Destination`]
+    /// when it cannot be reached or written, [`Kind::Contract`] when this build is too old for the lake.
+    pub async fn open(location: &Location, now: Timestamp) -> Result<Lake> {
+        Self::open_to_be_killed(location, now, None).await
     }
 
     /// As [`Lake::open`]; the process is killed at the k-th point of its storage operations, as a crash would do it: for
@@ -112,10 +68,16 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Lake::open`].
-    pub async fn open_to_be_killed(url: &str, now: Timestamp, kill_at: Option<u64>) -> Result<Lake> {
-        let root = disk::root_of(url)?;
-        disk::make(&root).map_err(|cause| not_writable(url, cause))?;
-        let lake = Self::local(url, root)?;
+    pub async fn open_to_be_killed(
+        location: &Location,
+        now: Timestamp,
+        kill_at: Option<u64>,
+    ) -> Result<Lake> {
+        let root = location.root()?;
+        if let Root::Disk(path) = &root {
+            disk::make(path).map_err(|cause| not_writable(&location.to_string(), cause))?;
+        }
+        let lake = Self::at(location, root)?;
         lake.meter.kill_at(kill_at.unwrap_or(0));
         format::check_writable(&lake, now).await?;
         Ok(lake)
@@ -126,7 +88,7 @@ impl Lake {
     /// # Errors
     /// As [`Lake::open`].
     pub async fn in_memory(now: Timestamp) -> Result<Lake> {
-        let lake = Self::on(Arc::new(object_store::memory::InMemory::new()), "memory", None);
+        let lake = Self::on(Arc::new(object_store::memory::InMemory::new()), "memory");
         format::check_writable(&lake, now).await?;
         Ok(lake)
     }
@@ -135,10 +97,10 @@ impl Lake {
     ///
     /// # Errors
     /// [`Kind::Destination`] when there is no lake.
-    pub async fn open_existing(url: &str) -> Result<Lake> {
-        Self::find(url).await?.ok_or_else(|| {
+    pub async fn open_existing(location: &Location) -> Result<Lake> {
+        Self::find(location).await?.ok_or_else(|| {
             Error::new(Kind::Destination, "there is no lake here")
-                .with("lake", url)
+                .with("lake", location)
                 .hint("run a pipeline first, for example `payoutlake run pipelines/quickstart.toml`, or give another --lake")
         })
     }
@@ -147,27 +109,41 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Lake::open`].
-    pub async fn find(url: &str) -> Result<Option<Lake>> {
-        let root = disk::root_of(url)?;
-        if !root.join(super::ROOT).is_dir() {
+    pub async fn find(location: &Location) -> Result<Option<Lake>> {
+        let root = location.root()?;
+        if matches!(&root, Root::Disk(path) if !path.join(super::ROOT).is_dir()) {
             return Ok(None);
         }
-        let lake = Self::local(url, root)?;
-        format::check_readable(&lake).await?;
-        Ok(Some(lake))
+        let lake = Self::at(location, root)?;
+        Ok(format::check_readable(&lake).await?.then_some(lake))
     }
 
-    pub(super) fn local(url: &str, root: PathBuf) -> Result<Lake> {
-        let root = root.canonicalize().map_err(|cause| not_writable(url, cause))?;
-        let store = LocalFileSystem::new_with_prefix(&root).map_err(|cause| storage(cause, "opened", url))?;
-        Ok(Self::on(Arc::new(store), url, Some(root)))
+    /// The lake as it is addressed, whether something is there or not.
+    pub(super) fn at(location: &Location, root: Root) -> Result<Lake> {
+        match root {
+            Root::Disk(path) => Self::local(&location.to_string(), path),
+            Root::Cloud { cloud, store, shown } => Ok(Lake { cloud: Some(cloud), ..Self::on(store, &shown) }),
+        }
     }
 
-    fn on(store: Arc<dyn ObjectStore>, shown: &str, local: Option<PathBuf>) -> Lake {
+    pub(super) fn local(shown: &str, root: PathBuf) -> Result<Lake> {
+        let root = root.canonicalize().map_err(|cause| not_writable(shown, cause))?;
+        let store =
+            LocalFileSystem::new_with_prefix(&root).map_err(|cause| storage(cause, None, "opened", shown))?;
+        let lake = Self::on(Arc::new(store), shown);
+        Ok(Lake { disk: Some(Disk::new(root, shown, Arc::clone(&lake.meter))), ..lake })
+    }
+
+    fn on(store: Arc<dyn ObjectStore>, shown: &str) -> Lake {
         let meter = Arc::new(Meter::default());
         let store = Arc::new(Metered { store, meter: Arc::clone(&meter) });
-        let disk = local.map(|root| Disk::new(root, shown, Arc::clone(&meter)));
-        Lake { store, meter, shown: shown.to_owned(), disk }
+        Lake { store, meter, shown: shown.to_owned(), disk: None, cloud: None }
+    }
+
+    /// Whether it stands on an object store, and not on a file system.
+    #[must_use]
+    pub fn is_object_store(&self) -> bool {
+        self.disk.is_none()
     }
 
     /// Storage operations since the lake was opened.
@@ -201,32 +177,6 @@ impl Lake {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
-    }
-
-    /// A fresh folder for files being written; removed when it is dropped. On local disk it stands inside
-    /// the lake, so that a finished file becomes an object without a second copy.
-    ///
-    /// # Errors
-    /// [`Kind::Destination`].
-    pub fn spool_dir(&self) -> Result<tempfile::TempDir> {
-        match &self.disk {
-            Some(disk) => disk.spool_dir(),
-            None => tempfile::tempdir().map_err(|cause| not_writable(&self.shown, cause)),
-        }
-    }
-
-    /// The folder of an export's bytes. On local disk another process finds what an earlier one left there.
-    ///
-    /// # Errors
-    /// [`Kind::Destination`].
-    pub fn export_spool(&self, export: ExportId) -> Result<ExportSpool> {
-        match &self.disk {
-            Some(disk) => Ok(ExportSpool { path: disk.kept_spool(&export.to_string())?, _fleeting: None }),
-            None => {
-                let fleeting = self.spool_dir()?;
-                Ok(ExportSpool { path: fleeting.path().to_owned(), _fleeting: Some(fleeting) })
-            }
-        }
     }
 
     /// Reads a whole object; `None` when it does not exist.
@@ -343,69 +293,6 @@ impl Lake {
         put.map(drop).map_err(|cause| self.failed(cause, "written", path))
     }
 
-    /// Makes a finished local file an object, durably. An object that exists already is left as it is:
-    /// objects are named by their content.
-    ///
-    /// # Errors
-    /// [`Kind::Destination`].
-    pub async fn put_file(&self, file: &FsPath, path: &Path) -> Result<()> {
-        match &self.disk {
-            Some(disk) => disk.put_file(file, path),
-            None if self.size(path).await?.is_some() => Ok(()),
-            None => self.upload(file, path).await,
-        }
-    }
-
-    /// A copy of a file that is not ours, for [`Lake::put_file`]: a later change of the file does not reach the lake.
-    ///
-    /// # Errors
-    /// [`Kind::Destination`].
-    pub async fn copy_of(&self, file: &FsPath) -> Result<FileCopy> {
-        let folder = self.spool_dir()?;
-        let copy = FileCopy { file: folder.path().join("copy"), _folder: folder };
-        tokio::fs::copy(file, &copy.file).await.map_err(|cause| not_writable(&self.shown, cause))?;
-        Ok(copy)
-    }
-
-    async fn upload(&self, file: &FsPath, path: &Path) -> Result<()> {
-        let mut reader =
-            tokio::fs::File::open(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
-        let mut upload =
-            self.store.put_multipart(path).await.map_err(|cause| self.failed(cause, "written", path))?;
-        loop {
-            let mut part = Vec::with_capacity(PART_BYTES);
-            let read = (&mut reader).take(PART_BYTES as u64).read_to_end(&mut part).await;
-            if read.map_err(|cause| not_writable(&self.shown, cause))? == 0 {
-                break;
-            }
-            upload.put_part(part.into()).await.map_err(|cause| self.failed(cause, "written", path))?;
-        }
-        upload.complete().await.map_err(|cause| self.failed(cause, "written", path))?;
-        Ok(())
-    }
-
-    /// Copies an object to a local file, in the place of what stands there; `false` when it does not exist.
-    ///
-    /// # Errors
-    /// [`Kind::Destination`].
-    pub async fn copy_to(&self, path: &Path, file: &FsPath) -> Result<bool> {
-        let found = match self.store.get(path).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            Err(cause) => return Err(self.failed(cause, "read", path)),
-        };
-        let mut bytes = found.into_stream();
-        // What stands there may be a link to the object itself, which must not be written into.
-        let _absent = tokio::fs::remove_file(file).await;
-        let mut out =
-            tokio::fs::File::create_new(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
-        while let Some(part) = bytes.try_next().await.map_err(|cause| self.failed(cause, "read", path))? {
-            out.write_all(&part).await.map_err(|cause| not_writable(&self.shown, cause))?;
-        }
-        out.flush().await.map_err(|cause| not_writable(&self.shown, cause))?;
-        Ok(true)
-    }
-
     /// Puts an object in place of a published file in one atomic step: readers see the old file or the new.
     ///
     /// # Errors
@@ -420,13 +307,17 @@ impl Lake {
         }
     }
 
-    /// Whether a published file of the right size is that object: on local disk it is a link to it, and where the file
-    /// system has no links, or on an object store, the size is what can be told without reading.
+    /// Whether a published file of the right size is that object: on local disk it is a link to it (where the file system
+    /// has no links, the size is what can be told without reading), on an object store it has the entity tag that it had
+    /// when it was installed.
     ///
     /// # Errors
     /// [`Kind::Destination`].
-    pub fn shows(&self, object: &Path, published: &Path) -> Result<bool> {
-        self.disk.as_ref().map_or(Ok(true), |disk| disk.shows(object, published))
+    pub fn shows(&self, object: &Path, published: &ObjectMeta, installed: Option<&String>) -> Result<bool> {
+        match &self.disk {
+            Some(disk) => disk.shows(object, &published.location),
+            None => Ok(installed.is_some() && installed == published.e_tag.as_ref()),
+        }
     }
 
     /// Removes an object; one that is not there is fine.
@@ -445,8 +336,8 @@ impl Lake {
         Ok(())
     }
 
-    fn failed(&self, cause: object_store::Error, done: &str, path: &Path) -> Error {
-        storage(cause, done, &format!("{}/{path}", self.shown))
+    pub(super) fn failed(&self, cause: object_store::Error, done: &str, path: &Path) -> Error {
+        storage(cause, self.cloud, done, &format!("{}/{path}", self.shown))
     }
 }
 
@@ -464,9 +355,15 @@ fn to_json(value: &impl Serialize) -> Result<Bytes> {
     Ok(json.into())
 }
 
-fn storage(cause: object_store::Error, done: &str, place: &str) -> Error {
+fn storage(cause: object_store::Error, cloud: Option<Cloud>, done: &str, place: &str) -> Error {
+    // A client of a storage may show an address with its signature.
+    let answer = redact_text(&cause.to_string());
+    let hint = match cloud {
+        Some(cloud) => cloud.advice(&answer),
+        None => "what was committed before is safe; check the storage and run the same command again",
+    };
     Error::new(Kind::Destination, format!("the lake's storage failed: a file could not be {done}"))
         .with("file", place)
-        .hint("what was committed before is safe; check the storage and run the same command again")
-        .caused_by(cause)
+        .hint(hint)
+        .caused_by(answer)
 }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use object_store::path::Path;
 use uuid::Uuid;
 
-use super::disk::{self, not_writable};
+use super::disk::not_writable;
+use super::format::no_put_if_absent;
+use super::location::{Location, Root};
 use super::store::{Created, Lake};
 use crate::error::{Error, Kind, Result};
 
@@ -21,23 +23,30 @@ pub struct Tried {
 
 impl Lake {
     /// Writes, lists, reads and removes an object below the lake's URL, and creates it twice: the second time must fail,
-    /// because that is how commits of several writers are kept apart. Where no lake is yet, this happens in the nearest
-    /// folder that exists.
+    /// because that is how commits of several writers are kept apart. On local disk, where no lake is yet, this happens in
+    /// the nearest folder that exists.
     ///
     /// # Errors
-    /// [`Kind::Destination`] when one of these fails, [`Kind::Contract`] when a second create succeeds or this build is
-    /// too old for the lake, [`Kind::Config`] for a storage that this build does not know.
-    pub async fn try_out(url: &str) -> Result<Tried> {
-        let place = nearest_folder(disk::root_of(url)?);
-        let lake = Lake::find(url).await?;
+    /// [`Kind::Destination`] when one of these fails, [`Kind::Contract`] when this build is too old for the lake,
+    /// [`Kind::Config`] for a storage that is not known, wrongly set up, or lets a second create succeed.
+    pub async fn try_out(location: &Location) -> Result<Tried> {
+        let lake = Lake::find(location).await?;
         if let Some(lake) = &lake {
             super::format::check_extendable(lake).await?;
         }
+        let place = match location.root()? {
+            Root::Disk(root) => nearest_folder(root),
+            root @ Root::Cloud { .. } => {
+                try_create(&Lake::at(location, root)?).await?;
+                return Ok(Tried { lake, free_bytes: None });
+            }
+        };
         // A folder of its own: it goes away with all that a storage may have made beside the object.
+        let shown = location.to_string();
         let trial = tempfile::Builder::new().prefix(".payoutlake-check-").tempdir_in(&place);
-        let trial = trial.map_err(|cause| not_writable(url, cause))?;
-        try_create(&Lake::local(url, trial.path().to_owned())?).await?;
-        trial.close().map_err(|cause| not_writable(url, cause))?;
+        let trial = trial.map_err(|cause| not_writable(&shown, cause))?;
+        try_create(&Lake::local(&shown, trial.path().to_owned())?).await?;
+        trial.close().map_err(|cause| not_writable(&shown, cause))?;
         Ok(Tried { lake, free_bytes: free_bytes(&place) })
     }
 }
@@ -50,19 +59,16 @@ async fn try_create(lake: &Lake) -> Result<()> {
             .with("lake", lake.shown())
             .hint("use another storage: a network mount with a cache in between may be the reason")
     };
-    let folder = Path::from("probe");
+    let folder = Path::from(".payoutlake-check");
     let path = folder.clone().join(Uuid::new_v4().to_string());
     let content = Bytes::from_static(b"payoutlake check\n");
     if lake.create(&path, content.clone()).await? == Created::Exists {
         return Err(broken("a new name is taken already"));
     }
     if lake.create(&path, Bytes::from_static(b"second\n")).await? == Created::New {
-        return Err(Error::new(
-            Kind::Contract,
-            "the storage lets a second writer replace what the first one created",
-        )
-        .with("lake", lake.shown())
-        .hint("use a storage with put-if-absent: without it two runs could overwrite each other's commit"));
+        let refused = no_put_if_absent(lake);
+        lake.remove(&path).await?;
+        return Err(refused);
     }
     if lake.get(&path).await?.as_ref() != Some(&content) {
         return Err(broken("what was written is not what is read"));

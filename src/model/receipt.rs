@@ -30,8 +30,11 @@ pub enum Outcome {
 pub struct StorageOps {
     pub list: u64,
     pub get: u64,
-    /// Writes, copies and installed files.
+    /// Writes; each part of a large file is one.
     pub put: u64,
+    /// Files put in place: copies within the storage, or links on local disk.
+    #[serde(default)]
+    pub copy: u64,
     pub remove: u64,
 }
 

@@ -88,8 +88,11 @@ fn text(receipt: &Receipt, style: Style, program: &str) -> String {
     let took = number::duration(receipt.finished_at.duration_since(receipt.started_at));
     let _ = writeln!(out, "\n{} in {took}, exit code {}", verdict(receipt), receipt.exit_code);
     if style.verbose {
-        let StorageOps { list, get, put, remove } = receipt.storage;
-        let _ = writeln!(out, "storage: {list} listings, {get} reads, {put} writes, {remove} removals");
+        let StorageOps { list, get, put, copy, remove } = receipt.storage;
+        let _ = writeln!(
+            out,
+            "storage: {list} listings, {get} reads, {put} writes, {copy} copies, {remove} removals"
+        );
     }
     let _ = writeln!(
         out,

@@ -82,7 +82,7 @@ async fn all(plan: &Plan, client: &Client, checks: &mut Vec<Check>) {
     });
     checks.push(blob_hosts(&plan.source));
     let tried = Lake::try_out(&plan.settings.lake).await;
-    checks.push(lake(&plan.settings.lake, &tried));
+    checks.push(lake(&plan.settings.lake.to_string(), &tried));
     checks.push(match &tried {
         Ok(tried) => schema(plan, tried.lake.as_ref()).await,
         Err(_) => skipped("schema", "needs the lake"),

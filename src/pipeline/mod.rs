@@ -61,7 +61,8 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Level, Observer, Step};
 use crate::lake::{
-    Chain, ExportState, Identity, Lake, Ledger, LedgerEvent, Present, Taken, check_identity, receipt_path,
+    Chain, ExportState, Identity, Lake, Ledger, LedgerEvent, Location, Present, Taken, check_identity,
+    receipt_path,
 };
 use crate::load::{self, Context, publish};
 use crate::model::Receipt;
@@ -253,8 +254,8 @@ async fn check_treatments<'d>(tools: &Tools<'_>, datasets: impl Iterator<Item = 
 ///
 /// # Errors
 /// As [`Lake::open_existing`].
-pub async fn open_existing(url: &str) -> Result<Lake> {
-    let lake = Lake::open_existing(url).await?;
+pub async fn open_existing(location: &Location) -> Result<Lake> {
+    let lake = Lake::open_existing(location).await?;
     // Whoever may only read the lake reads it all the same.
     let _not_ours_to_mend = catch_up(&lake).await;
     Ok(lake)

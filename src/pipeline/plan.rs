@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::decode;
 use crate::engine;
 use crate::error::Result;
-use crate::lake::{Chain, ExportState, Identity, Lake, Wish};
+use crate::lake::{Chain, ExportState, Identity, Lake, Location, Wish};
 use crate::load::{self, DERIVED, QUARANTINE, publish::Publish};
 use crate::model::{Account, DatasetName, Reason, RunId, Why, Window};
 use crate::normalise;
@@ -30,7 +30,7 @@ pub struct Settings {
     pub command: String,
     pub run_id: RunId,
     pub account: Account,
-    pub lake: String,
+    pub lake: Location,
     pub decode: decode::Options,
     /// How rows are typed, where that is not as everywhere.
     pub normalise: BTreeMap<DatasetName, normalise::Options>,

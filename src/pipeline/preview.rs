@@ -61,7 +61,7 @@ pub async fn preview(plan: &Plan, observer: &Observer) -> Result<Preview> {
     }
     left_out.retain(|left_out| !left_out.months.is_empty());
     Ok(Preview {
-        lake: plan.settings.lake.clone(),
+        lake: plan.settings.lake.to_string(),
         account: plan.settings.account.clone(),
         first_use: there.manifests.is_empty(),
         estimate: estimate(plan, &wanted, &there),

@@ -86,7 +86,7 @@ impl Outcomes {
             payoutlake_version: env!("CARGO_PKG_VERSION").to_owned(),
             command: self.settings.command,
             account: self.settings.account,
-            lake: self.settings.lake,
+            lake: self.settings.lake.to_string(),
             started_at: self.settings.now,
             finished_at,
             tables: self.tables,

@@ -6,7 +6,7 @@ use super::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::event::Observer;
 use crate::lake::{
-    ExportState, Identity, Lake, Ledger, LedgerEvent, Presence, Present, Taken, check_identity,
+    ExportState, Identity, Lake, Ledger, LedgerEvent, Location, Presence, Present, Taken, check_identity,
 };
 use crate::model::{AtService, AtWork, Month, Request, RequestEvent, RequestStep, RunId};
 use crate::source::{Client, Deleted, Status};
@@ -68,7 +68,7 @@ pub async fn requests(
 ///
 /// # Errors
 /// As [`requests`].
-pub async fn requests_in(lake: &str, which: &Which, now: Timestamp) -> Result<Vec<Request>> {
+pub async fn requests_in(lake: &Location, which: &Which, now: Timestamp) -> Result<Vec<Request>> {
     let ledger = Ledger::new(Lake::open_existing(lake).await?, RunId(uuid::Uuid::nil()));
     let mut found = Vec::new();
     for state in states(&ledger, which, |_| true, now).await? {

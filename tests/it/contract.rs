@@ -1,5 +1,5 @@
-//! What every storage must do: the same tests on a lake on local disk and on one in memory, which goes the way of
-//! object stores.
+//! What every storage must do: the same tests on a lake on local disk, on one in memory, and on the servers of
+//! `tests/servers`.
 
 use std::path::Path as FsPath;
 
@@ -12,8 +12,8 @@ use payoutlake::decode::{self, Decoder};
 use payoutlake::engine::{self, Engine};
 use payoutlake::error::Kind;
 use payoutlake::lake::{
-    Cause, Chain, Commit, CommitOutcome, Created, Lake, Ledger, LedgerEvent, Manifest, Moment, Operation,
-    Taken, Wish, check_objects, object_path,
+    Cause, Chain, Commit, CommitOutcome, Created, Lake, Ledger, LedgerEvent, Location, Manifest, Moment,
+    Operation, Taken, Wish, check_objects, object_path,
 };
 use payoutlake::load::{self, Applied, Author, Change, Context, Coverage, Loaded, Stager, publish};
 use payoutlake::model::{Account, Month, RequestId, RunId, TableSpec, Window};
@@ -28,7 +28,7 @@ macro_rules! on_every_storage {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 let dir = tempfile::tempdir().unwrap();
-                let lake = super::Lake::open(dir.path().join("lake").to_str().unwrap(), super::at(0)).await;
+                let lake = super::Lake::open(&super::Location::folder(&dir.path().join("lake")), super::at(0)).await;
                 super::$test(&lake.unwrap()).await;
             })*
         }
@@ -36,6 +36,24 @@ macro_rules! on_every_storage {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$test(&super::Lake::in_memory(super::at(0)).await.unwrap()).await;
+            })*
+        }
+        mod on_azure {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::on(&crate::servers::AZURE, async |lake| super::$test(lake).await).await;
+            })*
+        }
+        mod on_s3 {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::on(&crate::servers::S3, async |lake| super::$test(lake).await).await;
+            })*
+        }
+        mod on_gcs {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::on(&crate::servers::GCS, async |lake| super::$test(lake).await).await;
             })*
         }
     };
@@ -52,6 +70,12 @@ on_every_storage!(
     writers_of_one_table_lose_nothing,
     an_export_is_remembered_until_it_is_done,
 );
+
+/// On a server, where there is one.
+async fn on(server: &crate::servers::Server, test: impl AsyncFnOnce(&Lake)) {
+    let Some(lake) = server.lake() else { return };
+    test(&Lake::open(&lake.location(), at(0)).await.unwrap()).await;
+}
 
 /// `hours` after the lake was made.
 fn at(hours: i64) -> Timestamp {
@@ -145,13 +169,19 @@ async fn a_published_file_is_replaced_whole(lake: &Lake) {
     for name in ["one", "two"] {
         let _new = lake.create(&path(name), Bytes::from(name.repeat(1000))).await.unwrap();
     }
+    let mut before = None;
     for (object, times) in [("one", 1), ("two", 1), ("two", 2), ("one", 1)] {
         for _ in 0..times {
             lake.install(&path(object), &path("shown/m=1/part-0")).await.unwrap();
         }
         assert_eq!(text(lake, "shown/m=1/part-0").await, Some(object.repeat(1000)));
-        assert!(lake.shows(&path(object), &path("shown/m=1/part-0")).unwrap());
         assert_eq!(names(lake, "shown").await, ["shown/m=1/part-0"], "something is left behind");
+        let now = lake.list_all(&path("shown")).await.unwrap().remove(0);
+        assert!(lake.shows(&path(object), &now, now.e_tag.as_ref()).unwrap());
+        // What is replaced by something of the same size is told.
+        if let Some((object, tag)) = before.replace((object, now.e_tag.clone())).filter(|_| times == 1) {
+            assert!(!lake.shows(&path(object), &now, tag.as_ref()).unwrap());
+        }
     }
     lake.remove(&path("shown/m=1/part-0")).await.unwrap();
     assert_eq!(text(lake, "one").await, Some("one".repeat(1000)), "the object went with its published file");

@@ -31,7 +31,7 @@
 //! | `quarantine` | refused rows: listed, shown, and published once when they fit |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
 //! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
-//! | `contract` | what every storage must do, on local disk and in memory |
+//! | `contract` | what every storage must do, on local disk, in memory and on servers |
 //! | `contracts` | every word of a contract, told, counted and balanced |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
 //! | `golden` | help and errors, word for word |
@@ -72,6 +72,7 @@ mod requests;
 mod restatements;
 mod sandbox;
 mod secrets;
+mod servers;
 mod sign_in;
 mod texts;
 mod windows;

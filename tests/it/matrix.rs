@@ -16,7 +16,7 @@ use jiff::{Timestamp, ToSpan};
 use payoutlake::config::{self, Environment, RunFlags};
 use payoutlake::engine::{self, Engine};
 use payoutlake::event::Observer;
-use payoutlake::lake::{ExportState, Lake, Ledger, LedgerEvent, Moment};
+use payoutlake::lake::{ExportState, Lake, Ledger, LedgerEvent, Location, Moment};
 use payoutlake::model::{Month, Outcome, RunId};
 use payoutlake::pipeline;
 use payoutlake::query::Query;
@@ -281,7 +281,7 @@ impl Site {
     }
 
     async fn lake(&self) -> Lake {
-        Lake::open(self.world.path("lake").to_str().unwrap(), Timestamp::now()).await.unwrap()
+        Lake::open(&Location::folder(&self.world.path("lake")), Timestamp::now()).await.unwrap()
     }
 
     /// The business columns of every row, sorted.

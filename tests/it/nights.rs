@@ -17,7 +17,7 @@ use jiff::{Timestamp, ToSpan};
 use payoutlake::config::{self, Environment, RunFlags, SandboxPlan};
 use payoutlake::engine::{self, Engine};
 use payoutlake::event::Observer;
-use payoutlake::lake::{Chain, Lake, Moment, raw_path};
+use payoutlake::lake::{Chain, Lake, Location, Moment, raw_path};
 use payoutlake::model::{Currency, Month, Outcome, Receipt, TableSpec, Window};
 use payoutlake::pipeline::{self, Ask, Covers, Ingest, Known, Plan};
 use payoutlake::query::Query;
@@ -170,7 +170,7 @@ impl Year {
         let (_, embedded) = config::run_plan(&file, &flags, &Environment::default(), clock).unwrap();
         let embedded = embedded.unwrap();
         let sandbox = sandbox::start(&embedded.options, 0, clock).await.unwrap();
-        let lake = Lake::open(lake.to_str().unwrap(), clock()).await.unwrap();
+        let lake = Lake::open(&Location::folder(&lake), clock()).await.unwrap();
         let engine = Engine::new(&engine::Options::default(), lake.store().clone()).unwrap();
         let registry = Registry::built_in().unwrap();
         let specs = ["transaction_history", "payments"].map(|name| registry.dataset(name).unwrap().table());

@@ -5,7 +5,7 @@ use arrow::datatypes::{Decimal128Type, TimestampMicrosecondType};
 use jiff::Timestamp;
 use payoutlake::decode::{self, Decoder};
 use payoutlake::engine::{self, Engine};
-use payoutlake::lake::{Cause, Chain, Lake, Moment, Operation};
+use payoutlake::lake::{Cause, Chain, Lake, Location, Moment, Operation};
 use payoutlake::load::{self, Author, Change, Context, Coverage, Loaded, Stager, publish::Publish};
 use payoutlake::model::{Account, Month, RunId, Window};
 use payoutlake::normalise::{Normaliser, Origin};
@@ -72,7 +72,7 @@ async fn one_row_from_bytes_to_sql() {
     assert_eq!(staged.totals(), typed.totals);
 
     // 7 commit: the file becomes an object, the object the table, the table a published folder.
-    let lake = Lake::open(dir.path().join("lake").to_str().unwrap(), extracted_at).await.unwrap();
+    let lake = Lake::open(&Location::folder(&dir.path().join("lake")), extracted_at).await.unwrap();
     let engine = Engine::new(&engine::Options::default(), lake.store().clone()).unwrap();
     let context = Context { lake: &lake, engine: &engine, options: &options, publish: Publish::Parquet };
     let change = Change {

@@ -447,7 +447,7 @@ fn nights_ask_by_tiers_and_a_payment_names_older_months() {
         at(first.checked_add(13.days()).unwrap());
         assert_eq!(payments_in(&pipeline::preview(&ready(), &Observer::silent()).await.unwrap()), 0);
         let mut whole = ready();
-        whole.settings.lake = world.path("whole").display().to_string();
+        whole.settings.lake = payoutlake::lake::Location::folder(&world.path("whole"));
         assert_eq!(pipeline::run(whole, Observer::silent()).await.unwrap().exit_code, 0);
         let paid = "SELECT earning_month, count(payment_id) FROM transaction_history WHERE earning_month < '2026-09' \
                     GROUP BY 1 ORDER BY 1";

@@ -48,7 +48,7 @@ pub(in crate::cli) struct Changes {
 
 impl Changes {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let lake = pipeline::open_existing(&self.lake).await?;
+        let lake = pipeline::open_existing(&setting.environment.location(&self.lake)).await?;
         let span = self.span(&lake).await?;
         if self.dataset.is_some() || self.account.is_some() {
             // A name that the lake does not know is told, instead of answered with nothing.

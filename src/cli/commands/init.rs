@@ -127,7 +127,7 @@ impl Init {
         let done = Initialised {
             file: &self.file,
             account: &plan.settings.account,
-            lake: &plan.settings.lake,
+            lake: &plan.settings.lake.to_string(),
             datasets: plan.datasets.iter().map(|plan| &plan.dataset.name).collect(),
             refused: sight.iter().flat_map(|sight| &sight.refused).map(|(name, _)| name).collect(),
             sign_in: (!self.sandbox).then(|| self.sign_in.as_str()),

@@ -95,7 +95,8 @@ impl Place {
     async fn look(self, which: &Which, setting: &Setting) -> Result<u8> {
         let Some(file) = self.pipeline else {
             let lake = self.lake.unwrap_or_default();
-            let requests = pipeline::requests_in(&lake, which, (setting.clock)()).await?;
+            let requests =
+                pipeline::requests_in(&setting.environment.location(&lake), which, (setting.clock)()).await?;
             print_requests(setting.style, &requests);
             return Ok(0);
         };

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::lake::{Chain, Lake, Manifest, Object, object_path, published_path};
+use crate::lake::{Chain, Lake, Manifest, Object, object_path, published_path, together};
 
 /// What the folders of a table and account show now. It may be behind, or lost: then more is installed than needed.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ struct Installed {
     manifest: u64,
     /// Published path and name of the object behind it.
     files: BTreeMap<String, String>,
+    /// On an object store: published path and the tag that the storage gave the copy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<String, String>,
 }
 
 /// Installs what changed, and again when somebody committed meanwhile: whoever installs last looks last.
@@ -45,19 +49,46 @@ async fn install(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> 
         return Ok(());
     }
     let wanted = wanted(manifest);
-    for (path, object) in &wanted {
-        if installed.files.get(path) != Some(&object.name) {
-            lake.install(&object_path(chain, &object.name), &Path::from(path.as_str())).await?;
-        }
-    }
-    for path in installed.files.keys().filter(|path| !wanted.contains_key(*path)) {
-        lake.remove(&Path::from(path.as_str())).await?;
-    }
-    let files = wanted.into_iter().map(|(path, object)| (path, object.name.clone())).collect();
+    let is_there = |path: &String, object: &Object| installed.files.get(path) == Some(&object.name);
+    let new: Vec<_> = wanted.iter().filter(|(path, object)| !is_there(path, object)).collect();
+    let old: Vec<_> = installed.files.keys().filter(|path| !wanted.contains_key(*path)).collect();
+    put_in_place(lake, chain, &new).await?;
+    together(old.into_iter().map(|path| remove(lake, path)).collect()).await?;
+    let files = names(&wanted);
     if installed.manifest != manifest.version || installed.files != files {
-        lake.replace_json(&record, &Installed { manifest: manifest.version, files }).await?;
+        let tags = if new.is_empty() { installed.tags } else { tags(lake, chain).await? };
+        lake.replace_json(&record, &Installed { manifest: manifest.version, files, tags }).await?;
     }
     Ok(())
+}
+
+async fn put_in_place(lake: &Lake, chain: &Chain, files: &[(&String, &&Object)]) -> Result<()> {
+    let install = |(path, object): &(&String, &&Object)| {
+        let (object, path) = (object_path(chain, &object.name), Path::from(path.as_str()));
+        async move { lake.install(&object, &path).await }
+    };
+    together(files.iter().map(install).collect()).await.map(drop)
+}
+
+async fn remove(lake: &Lake, path: &str) -> Result<()> {
+    lake.remove(&Path::from(path)).await
+}
+
+/// What an object store calls the contents of the published files now.
+async fn tags(lake: &Lake, chain: &Chain) -> Result<BTreeMap<String, String>> {
+    if !lake.is_object_store() {
+        return Ok(BTreeMap::new());
+    }
+    let there = lake.list_all(&folder(chain)).await?;
+    Ok(there.into_iter().filter_map(|meta| Some((meta.location.to_string(), meta.e_tag?))).collect())
+}
+
+fn folder(chain: &Chain) -> Path {
+    Path::from(format!("{}/account={}", chain.table, chain.account))
+}
+
+fn names(wanted: &BTreeMap<String, &Object>) -> BTreeMap<String, String> {
+    wanted.iter().map(|(path, object)| (path.clone(), object.name.clone())).collect()
 }
 
 /// Whether the folders of a table are published at all.
@@ -85,23 +116,32 @@ pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
 }
 
 async fn mend(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
-    let folder = Path::from(format!("{}/account={}", chain.table, chain.account));
-    let there: BTreeMap<String, u64> = lake
-        .list_all(&folder)
-        .await?
-        .into_iter()
-        .map(|meta| (meta.location.to_string(), meta.size))
-        .collect();
+    let there = lake.list_all(&folder(chain)).await?;
+    let there: BTreeMap<String, ObjectMeta> =
+        there.into_iter().map(|meta| (meta.location.to_string(), meta)).collect();
+    let record = published_path(chain);
+    let tags_then = match lake.is_object_store() {
+        true => lake.get_json::<Installed>(&record).await?.unwrap_or_default().tags,
+        false => BTreeMap::new(),
+    };
     let wanted = wanted(manifest);
+    let mut wrong = Vec::new();
     for (path, object) in &wanted {
-        let (object_at, path_at) = (object_path(chain, &object.name), Path::from(path.as_str()));
-        let same = there.get(path) == Some(&object.bytes) && lake.shows(&object_at, &path_at)?;
-        if !same {
-            lake.install(&object_at, &path_at).await?;
+        let shown = match there.get(path).filter(|meta| meta.size == object.bytes) {
+            Some(meta) => lake.shows(&object_path(chain, &object.name), meta, tags_then.get(path))?,
+            None => false,
+        };
+        if !shown {
+            wrong.push((path, object));
         }
     }
+    put_in_place(lake, chain, &wrong).await?;
     for path in there.keys().filter(|path| is_ours(path) && !wanted.contains_key(*path)) {
-        lake.remove(&Path::from(path.as_str())).await?;
+        remove(lake, path).await?;
+    }
+    if !wrong.is_empty() && lake.is_object_store() {
+        let (files, tags) = (names(&wanted), tags(lake, chain).await?);
+        lake.replace_json(&record, &Installed { manifest: manifest.version, files, tags }).await?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) async fn perform(self, place: &Place, setting: &Setting) -> Result<u8> {
-        let lake = place.open().await?;
+        let lake = place.open(setting).await?;
         let moment = match &self.as_of {
             Some(text) => Moment::parse(&lake, text).await?,
             None => Moment::Now,

@@ -31,7 +31,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) async fn perform(self, place: &Place, setting: &Setting) -> Result<u8> {
-        let lake = place.open().await?;
+        let lake = place.open(setting).await?;
         let (id, decision) = match (&self.accept, &self.reject) {
             (Some(id), _) => (id, Decision::Accept),
             (None, Some(id)) => (id, Decision::Reject),

@@ -57,13 +57,13 @@ impl Lake {
 }
 
 impl Place {
-    async fn open(&self) -> Result<lake::Lake> {
-        pipeline::open_existing(&self.lake).await
+    async fn open(&self, setting: &Setting) -> Result<lake::Lake> {
+        pipeline::open_existing(&setting.environment.location(&self.lake)).await
     }
 
     /// What a subcommand that writes works with. It never makes a lake.
     async fn settings(&self, command: &str, setting: &Setting) -> Result<Settings> {
-        let _there = self.open().await?;
+        let _there = self.open(setting).await?;
         let command = format!("lake {command}");
         Ok(config::lake_settings(&command, &self.lake, &setting.environment, setting.clock))
     }

@@ -32,7 +32,7 @@ impl Rollback {
             done.iter().for_each(|table| output::print_json("payoutlake.rollback.v1", table));
         } else if !setting.style.quiet {
             output::say(&words(&done));
-            for chain in scope.chains(&place.open().await?).await? {
+            for chain in scope.chains(&place.open(setting).await?).await? {
                 let back = done.iter().any(|one| one.table == chain.table && one.account == chain.account);
                 if !back && !DERIVED.contains(&chain.table.as_str()) {
                     output::say(&format!("{chain}: left as it is, it was not there yet\n"));

@@ -18,7 +18,7 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub(super) async fn perform(self, place: &Place, setting: &Setting) -> Result<u8> {
-        let lake = place.open().await?;
+        let lake = place.open(setting).await?;
         let snapshots = pipeline::snapshots(&lake, &self.scope.resolve(), self.last).await?;
         if setting.style.json {
             snapshots.iter().for_each(|snapshot| output::print_json("payoutlake.snapshot.v1", snapshot));

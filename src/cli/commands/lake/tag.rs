@@ -57,7 +57,7 @@ fn unconfirmed(tag: &lake::Tag) -> Error {
 }
 
 async fn list(place: &Place, setting: &Setting) -> Result<u8> {
-    let lake = place.open().await?;
+    let lake = place.open(setting).await?;
     let tags = lake::Tag::all(&lake).await?;
     if setting.style.json {
         tags.iter().for_each(|tag| output::print_json(SCHEMA, tag));

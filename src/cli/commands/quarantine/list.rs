@@ -39,7 +39,7 @@ struct Counted<'a> {
 
 impl List {
     pub(super) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let rows = self.scope.rows().await?;
+        let rows = self.scope.rows(setting).await?;
         let mut kinds: BTreeMap<Kind, Vec<&Refused>> = BTreeMap::new();
         rows.iter().for_each(|row| kinds.entry(Kind::of(row)).or_default().push(row));
         let lines = kinds.iter().filter_map(|(kind, rows)| {

@@ -51,8 +51,8 @@ struct Scope {
 }
 
 impl Scope {
-    async fn rows(&self) -> Result<Vec<Refused>> {
-        let lake = pipeline::open_existing(&self.lake).await?;
+    async fn rows(&self, setting: &Setting) -> Result<Vec<Refused>> {
+        let lake = pipeline::open_existing(&setting.environment.location(&self.lake)).await?;
         pipeline::refused(&lake, self.account.as_ref(), self.dataset.as_deref()).await
     }
 }

@@ -54,7 +54,7 @@ struct Cell {
 
 impl Show {
     pub(super) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let all = self.scope.rows().await?;
+        let all = self.scope.rows(setting).await?;
         for wanted in &self.rows {
             let found: Vec<&Refused> = all.iter().filter(|row| is_meant(wanted, row)).collect();
             if found.is_empty() {

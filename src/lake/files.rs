@@ -1,0 +1,170 @@
+//! Between a lake and files of this machine: where files are written before they become objects, and where objects are
+//! looked at.
+
+use std::path::{Path as FsPath, PathBuf};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, WriteMultipart};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::disk::not_writable;
+use super::store::Lake;
+use crate::error::{Error, Result};
+use crate::model::ExportId;
+
+/// How many bytes go to an object store in one part of a multipart upload.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many of them are under way.
+const PARTS_TOGETHER: usize = 2;
+
+/// A copy of a file, which goes with its folder.
+pub struct FileCopy {
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl FileCopy {
+    #[must_use]
+    pub fn file(&self) -> &FsPath {
+        &self.file
+    }
+}
+
+/// Where an export's bytes stand until its rows are committed.
+#[derive(Debug)]
+pub struct ExportSpool {
+    path: PathBuf,
+    // Removed with this.
+    _fleeting: Option<tempfile::TempDir>,
+}
+
+impl ExportSpool {
+    #[must_use]
+    pub fn blob(&self) -> PathBuf {
+        self.path.join("blob")
+    }
+
+    /// Once nobody will go on with it.
+    pub fn remove(self) {
+        // What stays behind is swept later.
+        let _swept_later = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Lake {
+    /// A fresh folder for files being written; removed when it is dropped. On local disk it stands inside
+    /// the lake, so that a finished file becomes an object without a second copy.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub fn spool_dir(&self) -> Result<tempfile::TempDir> {
+        match &self.disk {
+            Some(disk) => disk.spool_dir(),
+            None => tempfile::tempdir().map_err(|cause| not_writable(&self.shown, cause)),
+        }
+    }
+
+    /// The folder of an export's bytes. On local disk another process finds what an earlier one left there.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub fn export_spool(&self, export: ExportId) -> Result<ExportSpool> {
+        match &self.disk {
+            Some(disk) => Ok(ExportSpool { path: disk.kept_spool(&export.to_string())?, _fleeting: None }),
+            None => {
+                let fleeting = self.spool_dir()?;
+                Ok(ExportSpool { path: fleeting.path().to_owned(), _fleeting: Some(fleeting) })
+            }
+        }
+    }
+
+    /// Makes a finished local file an object, durably. An object that exists already is left as it is:
+    /// objects are named by their content.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn put_file(&self, file: &FsPath, path: &Path) -> Result<()> {
+        match &self.disk {
+            Some(disk) => disk.put_file(file, path),
+            None => self.upload(file, path).await,
+        }
+    }
+
+    /// A copy of a file that is not ours, for [`Lake::put_file`]: a later change of the file does not reach the lake.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn copy_of(&self, file: &FsPath) -> Result<FileCopy> {
+        let folder = self.spool_dir()?;
+        let copy = FileCopy { file: folder.path().join("copy"), _folder: folder };
+        tokio::fs::copy(file, &copy.file).await.map_err(|cause| not_writable(&self.shown, cause))?;
+        Ok(copy)
+    }
+
+    async fn upload(&self, file: &FsPath, path: &Path) -> Result<()> {
+        let failed = |cause| self.failed(cause, "written", path);
+        let unreadable = |cause| not_writable(&self.shown, cause);
+        let mut reader = tokio::fs::File::open(file).await.map_err(unreadable)?;
+        let bytes = reader.metadata().await.map_err(unreadable)?.len();
+        let mut next = async || {
+            let mut part = Vec::with_capacity(PART_BYTES.min(usize::try_from(bytes).unwrap_or(PART_BYTES)));
+            (&mut reader).take(PART_BYTES as u64).read_to_end(&mut part).await.map_err(unreadable)?;
+            Ok::<_, Error>(Bytes::from(part))
+        };
+        if bytes <= PART_BYTES as u64 {
+            // One request, which finds out as well whether the object is there.
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            return match self.store.put_opts(path, next().await?.into(), options).await {
+                Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+                Err(cause) => Err(failed(cause)),
+            };
+        }
+        if self.size(path).await?.is_some() {
+            return Ok(());
+        }
+        let upload = self.store.put_multipart(path).await.map_err(failed)?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let sent = async {
+            loop {
+                let part = next().await?;
+                if part.is_empty() {
+                    return Ok(());
+                }
+                upload.wait_for_capacity(PARTS_TOGETHER).await.map_err(failed)?;
+                upload.put(part);
+            }
+        };
+        if let Err(error) = sent.await {
+            // Parts that nobody completes are stored, and paid for.
+            let _left = upload.abort().await;
+            return Err(error);
+        }
+        // Aborts by itself when it fails.
+        upload.finish().await.map(drop).map_err(failed)
+    }
+
+    /// Copies an object to a local file, in the place of what stands there; `false` when it does not exist.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`].
+    pub async fn copy_to(&self, path: &Path, file: &FsPath) -> Result<bool> {
+        let found = match self.store.get(path).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(cause) => return Err(self.failed(cause, "read", path)),
+        };
+        let mut bytes = found.into_stream();
+        // What stands there may be a link to the object itself, which must not be written into.
+        let _absent = tokio::fs::remove_file(file).await;
+        let mut out =
+            tokio::fs::File::create_new(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
+        while let Some(part) = bytes.try_next().await.map_err(|cause| self.failed(cause, "read", path))? {
+            out.write_all(&part).await.map_err(|cause| not_writable(&self.shown, cause))?;
+        }
+        out.flush().await.map_err(|cause| not_writable(&self.shown, cause))?;
+        Ok(true)
+    }
+}

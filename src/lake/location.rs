@@ -1,0 +1,448 @@
+//! A path or storage URL becomes a store here, and nowhere else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use object_store::aws::AmazonS3ConfigKey;
+use object_store::azure::AzureConfigKey;
+use object_store::gcp::GoogleConfigKey;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreScheme, parse_url_opts};
+use url::{Host, Url};
+
+use crate::error::{Error, Kind, Result};
+use crate::secret::{Secret, redact_text, redacted};
+
+/// Where a lake is, and what its storage must know to be reached.
+#[derive(Clone)]
+pub struct Location {
+    url: String,
+    // By object_store's names, in lower case: `azure_storage_account_key`.
+    options: BTreeMap<String, Secret>,
+}
+
+/// A kind of cloud storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cloud {
+    Azure,
+    S3,
+    Gcs,
+}
+
+/// A location, opened.
+pub(super) enum Root {
+    Disk(PathBuf),
+    Cloud { cloud: Cloud, store: Arc<dyn ObjectStore>, shown: String },
+}
+
+impl Location {
+    /// `options` by object_store's names in any case, as in the environment: `AZURE_STORAGE_ACCOUNT_NAME`,
+    /// `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`. Those of another storage than the URL's are of no
+    /// consequence.
+    #[must_use]
+    pub fn new(url: impl Into<String>, options: impl IntoIterator<Item = (String, Secret)>) -> Location {
+        let options = options.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value));
+        Location { url: url.into(), options: options.collect() }
+    }
+
+    /// A folder on local disk.
+    #[must_use]
+    pub fn folder(path: &std::path::Path) -> Location {
+        Location::new(path.display().to_string(), [])
+    }
+
+    /// Sets what the storage must know, in place of what was said before.
+    pub fn set(&mut self, name: &str, value: Secret) {
+        self.options.insert(name.to_ascii_lowercase(), value);
+    }
+
+    /// Whether a storage has a setting of this name, with the storage's prefix: `azure_storage_account_name`.
+    #[must_use]
+    pub fn is_setting(name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let clouds = [("azure_", Cloud::Azure), ("aws_", Cloud::S3), ("google_", Cloud::Gcs)];
+        clouds.iter().any(|(prefix, cloud)| name.starts_with(prefix) && cloud.knows(&name))
+    }
+
+    /// Whether there can be a lake. Nothing is touched.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a storage that is not known, or a setting of it that is missing or wrong.
+    pub fn check(&self) -> Result<()> {
+        self.root().map(drop)
+    }
+
+    fn option(&self, key: &str) -> Option<&str> {
+        self.options.get(key).map(Secret::expose).filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn root(&self) -> Result<Root> {
+        match Url::parse(&self.url) {
+            Ok(url) if url.scheme() == "file" => url
+                .to_file_path()
+                .map(Root::Disk)
+                .map_err(|()| Error::new(Kind::Config, "the file URL has no local path").with("lake", self)),
+            // One letter is a Windows drive, not a scheme.
+            Ok(url) if url.scheme().len() > 1 => self.cloud(&url),
+            _ if self.url.is_empty() => Err(Error::new(Kind::Config, "the lake's path is empty")),
+            _ => Ok(Root::Disk(PathBuf::from(&self.url))),
+        }
+    }
+
+    fn cloud(&self, url: &Url) -> Result<Root> {
+        let wrong = |message: String| Error::new(Kind::Config, message).with("lake", self);
+        let (cloud, path) = match ObjectStoreScheme::parse(url) {
+            Ok((ObjectStoreScheme::MicrosoftAzure, path)) => (Cloud::Azure, path),
+            Ok((ObjectStoreScheme::AmazonS3, path)) => (Cloud::S3, path),
+            Ok((ObjectStoreScheme::GoogleCloudStorage, path)) => (Cloud::Gcs, path),
+            _ => {
+                return Err(
+                    wrong(format!("'{}' is no storage that a lake can be on", url.scheme())).hint(FORMS)
+                );
+            }
+        };
+        if carries_credential(url) {
+            return Err(wrong("the lake's URL carries a credential".to_owned()).hint(format!(
+                "a URL is printed and kept, so leave it out and set {}",
+                cloud.secret_variable()
+            )));
+        }
+        let mut options: Vec<(String, String)> =
+            self.options.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect();
+        options.push(("user_agent".to_owned(), concat!("payoutlake/", env!("CARGO_PKG_VERSION")).to_owned()));
+        // Emulators on this machine have no certificates; nobody else may be talked to in the clear unasked.
+        if self.endpoint(cloud).is_some_and(|endpoint| is_loopback(&endpoint)) {
+            options.push(("allow_http".to_owned(), "true".to_owned()));
+        }
+        let (store, _) = parse_url_opts(url, options).map_err(|cause| {
+            wrong("the storage cannot be addressed".to_owned())
+                .hint(format!("{}; {FORMS}", cloud.needed()))
+                .caused_by(redact_text(&cause.to_string()))
+        })?;
+        let store = PrefixStore::new(store, path.clone());
+        Ok(Root::Cloud { cloud, store: Arc::new(store), shown: self.shown(cloud, url, &path) })
+    }
+
+    fn endpoint(&self, cloud: Cloud) -> Option<Url> {
+        cloud.endpoints().iter().find_map(|key| self.option(key)).and_then(|url| Url::parse(url).ok())
+    }
+
+    /// The URL as other programs take it: without what nobody may see, Azure's in the form of its Data Lake.
+    fn shown(&self, cloud: Cloud, url: &Url, path: &Path) -> String {
+        let host = url.host_str().unwrap_or_default();
+        let (account, rest) = host.split_once('.').unwrap_or((host, ""));
+        let first = url.path_segments().and_then(|mut parts| parts.next()).unwrap_or_default();
+        let emulated = self.option("azure_storage_use_emulator").is_some() || self.endpoint(cloud).is_some();
+        let base = match (cloud, url.scheme()) {
+            (Cloud::Azure, "https") => format!("abfss://{first}@{account}.dfs.{}", domain(rest)),
+            (Cloud::Azure, _) if !url.username().is_empty() => {
+                format!("abfss://{}@{account}.dfs.{}", url.username(), domain(rest))
+            }
+            (Cloud::Azure, _) => match self.option("azure_storage_account_name") {
+                Some(account) if !emulated => format!("abfss://{host}@{account}.dfs.core.windows.net"),
+                _ => format!("az://{host}"),
+            },
+            (Cloud::S3, "s3" | "s3a") => format!("s3://{host}"),
+            (Cloud::Gcs, _) => format!("gs://{host}"),
+            _ => return redacted(url).trim_end_matches('/').to_owned(),
+        };
+        if path.as_ref().is_empty() { base } else { format!("{base}/{path}") }
+    }
+}
+
+/// `blob.core.windows.net` -> `core.windows.net`: one account answers at `dfs` and at `blob`.
+fn domain(rest: &str) -> &str {
+    rest.split_once('.').map_or(rest, |(_, domain)| domain)
+}
+
+fn carries_credential(url: &Url) -> bool {
+    // In Hadoop's form for Azure the user is the container.
+    let user_is_container = ["abfss", "abfs", "az"].contains(&url.scheme());
+    url.query().is_some() || url.password().is_some() || (!url.username().is_empty() && !user_is_container)
+}
+
+fn is_loopback(endpoint: &Url) -> bool {
+    endpoint.scheme() == "http"
+        && match endpoint.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+}
+
+/// As it was given, without a credential that should not be there.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Url::parse(&self.url) {
+            Ok(url) if carries_credential(&url) => f.write_str(&redacted(&url)),
+            _ => f.write_str(&self.url),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Location({self})")
+    }
+}
+
+const FORMS: &str = "a lake is a local path, file://…, abfss://container@account.dfs.core.windows.net/path, \
+                     az://container/path, s3://bucket/path or gs://bucket/path";
+
+/// What a person must know of a storage that refuses: what its answer says -> what helps.
+type Advice = (&'static str, &'static str);
+
+impl Cloud {
+    /// Whether the storage knows a setting of this name.
+    fn knows(self, key: &str) -> bool {
+        match self {
+            Cloud::Azure => AzureConfigKey::from_str(key).is_ok(),
+            Cloud::S3 => AmazonS3ConfigKey::from_str(key).is_ok(),
+            Cloud::Gcs => GoogleConfigKey::from_str(key).is_ok(),
+        }
+    }
+
+    /// Settings that name another address than the public cloud's; the first that is set counts.
+    fn endpoints(self) -> &'static [&'static str] {
+        match self {
+            Cloud::Azure => &["azure_storage_endpoint", "azure_endpoint"],
+            Cloud::S3 => &["aws_endpoint_url_s3", "aws_endpoint_url", "aws_endpoint"],
+            Cloud::Gcs => &["google_base_url"],
+        }
+    }
+
+    fn secret_variable(self) -> &'static str {
+        match self {
+            Cloud::Azure => "AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_ACCOUNT_KEY",
+            Cloud::S3 => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            Cloud::Gcs => "GOOGLE_APPLICATION_CREDENTIALS",
+        }
+    }
+
+    fn needed(self) -> &'static str {
+        match self {
+            Cloud::Azure => {
+                "az://container/path needs AZURE_STORAGE_ACCOUNT_NAME; a key is base64, a SAS token begins with sv="
+            }
+            Cloud::S3 => {
+                "a store that is not Amazon's needs AWS_ENDPOINT_URL, and AWS_ALLOW_HTTP=true without TLS"
+            }
+            Cloud::Gcs => "GOOGLE_APPLICATION_CREDENTIALS names a readable JSON file of a service account",
+        }
+    }
+
+    /// Which container, bucket or account an answer misses, in the storage's own words.
+    pub(super) fn advice(self, answer: &str) -> &'static str {
+        let table: &[Advice] = match self {
+            Cloud::Azure => AZURE,
+            Cloud::S3 => S3,
+            Cloud::Gcs => GCS,
+        };
+        let known = table.iter().find(|(words, _)| answer.contains(words));
+        known.map_or(
+            "check the storage and its credentials (src/docs/storage.md), and run the same command again",
+            |(_, help)| help,
+        )
+    }
+}
+
+/// Error codes of the Blob service: <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
+/// and of Entra: <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>.
+const AZURE: &[Advice] = &[
+    ("ContainerNotFound", "create the container, or correct its name in the lake's URL"),
+    ("The specified container does not exist", "create the container, or correct its name in the lake's URL"),
+    ("FilesystemNotFound", "create the container, or correct its name in the lake's URL"),
+    (
+        "AuthorizationPermissionMismatch",
+        "give the identity of AZURE_CLIENT_ID (or the managed identity) the role Storage Blob Data Contributor on the \
+         container; a new role takes some minutes",
+    ),
+    (
+        "AuthorizationResourceTypeMismatch",
+        "the SAS of AZURE_STORAGE_SAS_TOKEN must be for containers and objects (sr=c, or srt=sco)",
+    ),
+    (
+        "AuthorizationProtocolMismatch",
+        "the SAS of AZURE_STORAGE_SAS_TOKEN is for HTTPS alone, and the endpoint is not HTTPS",
+    ),
+    (
+        "Signature not valid in the specified time frame",
+        "AZURE_STORAGE_SAS_TOKEN has expired or is not good yet: make a new one and run the same command again; what was \
+         downloaded and committed is kept",
+    ),
+    (
+        "Signature fields not well formed",
+        "AZURE_STORAGE_SAS_TOKEN is cut or altered: copy it whole, without the '?'",
+    ),
+    (
+        "AuthorizationFailure",
+        "the storage account's firewall lets this machine or identity not in, or the SAS lacks a permission: read, \
+         write, create, delete and list are needed (sp=rwcdl)",
+    ),
+    (
+        "InvalidAuthenticationInfo",
+        "the token of the storage identity is not accepted: sign in again, or renew it",
+    ),
+    (
+        "AuthenticationFailed",
+        "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN is not one of this storage account, or this machine's clock \
+         is wrong",
+    ),
+    (
+        "KeyBasedAuthenticationNotPermitted",
+        "the account forbids keys: unset AZURE_STORAGE_ACCOUNT_KEY and use an identity (AZURE_TENANT_ID, AZURE_CLIENT_ID, \
+         AZURE_CLIENT_SECRET, or a managed identity)",
+    ),
+    ("AADSTS7000222", "the secret of AZURE_CLIENT_SECRET has expired: make a new one for AZURE_CLIENT_ID"),
+    ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong: set the secret's value, not its id"),
+    ("AADSTS700016", "AZURE_CLIENT_ID is no application of the tenant AZURE_TENANT_ID"),
+    ("AADSTS90002", "there is no tenant AZURE_TENANT_ID"),
+    (
+        "AADSTS",
+        "the storage's sign-in failed: check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
+    ),
+    (
+        "169.254.169.254",
+        "no credential for Azure is set, and this machine has no managed identity: set AZURE_STORAGE_ACCOUNT_KEY, \
+         AZURE_STORAGE_SAS_TOKEN, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or AZURE_USE_AZURE_CLI=true",
+    ),
+    (
+        "PublicAccessNotPermitted",
+        "no credential was sent: unset AZURE_SKIP_SIGNATURE and set one for the storage account",
+    ),
+    (
+        "dns error",
+        "there is no such storage account: correct its name in the lake's URL or AZURE_STORAGE_ACCOUNT_NAME",
+    ),
+];
+
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const S3: &[Advice] = &[
+    ("NoSuchBucket", "create the bucket, or correct its name in the lake's URL"),
+    ("InvalidAccessKeyId", "AWS_ACCESS_KEY_ID is not known to the storage"),
+    ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID"),
+    (
+        "ExpiredToken",
+        "AWS_SESSION_TOKEN has expired: get new credentials and run the same command again; what was downloaded and \
+         committed is kept",
+    ),
+    ("InvalidToken", "AWS_SESSION_TOKEN does not belong to AWS_ACCESS_KEY_ID: set both anew, or unset it"),
+    ("RequestTimeTooSkewed", "this machine's clock is wrong by more than 15 minutes: set it"),
+    (
+        "AccessDenied",
+        "allow the identity s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the lake's \
+         objects and s3:ListBucket on the bucket",
+    ),
+    ("AllAccessDisabled", "the bucket is closed: choose another"),
+    ("incorrectly configured region", "set AWS_REGION to the region of the bucket"),
+    ("AuthorizationHeaderMalformed", "set AWS_REGION to the region of the bucket"),
+    ("PermanentRedirect", "set AWS_REGION to the region of the bucket"),
+    (
+        "169.254.",
+        "no credential for S3 is set, and this machine has no role: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
+         (a profile in ~/.aws is not read)",
+    ),
+    ("dns error", "the storage's host is not found: check AWS_ENDPOINT_URL and AWS_REGION"),
+];
+
+/// <https://cloud.google.com/storage/docs/json_api/v1/status-codes>
+const GCS: &[Advice] = &[
+    ("The specified bucket does not exist", "create the bucket, or correct its name in the lake's URL"),
+    (
+        "invalid_grant",
+        "the key of GOOGLE_APPLICATION_CREDENTIALS is no longer valid, or this machine's clock is wrong",
+    ),
+    (
+        "does not have storage.",
+        "give the service account of GOOGLE_APPLICATION_CREDENTIALS the role Storage Object Admin on the bucket",
+    ),
+    ("UserProjectAccountProblem", "the bucket's project has no billing account"),
+    (
+        // By address or by name.
+        "computeMetadata",
+        "no credential for Google Cloud is set, and this machine has no service account: set \
+         GOOGLE_APPLICATION_CREDENTIALS to a JSON key file",
+    ),
+    ("dns error", "the storage's host is not found: check GOOGLE_BASE_URL, or the network"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(url: &str, options: &[(&str, &str)]) -> Location {
+        Location::new(url, options.iter().map(|(key, value)| ((*key).to_owned(), Secret::new(*value))))
+    }
+
+    fn shown(url: &str, options: &[(&str, &str)]) -> String {
+        match location(url, options).root() {
+            Ok(Root::Cloud { shown, .. }) => shown,
+            Ok(Root::Disk(path)) => path.display().to_string(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_url_is_told_as_others_take_it() {
+        let account = ("AZURE_STORAGE_ACCOUNT_NAME", "acc");
+        let lake = "abfss://c@acc.dfs.core.windows.net/a/b";
+        for form in [
+            "abfss://c@acc.dfs.core.windows.net/a/b/",
+            "abfs://c@acc.dfs.core.windows.net/a/b",
+            "https://acc.blob.core.windows.net/c/a/b",
+            "https://acc.dfs.core.windows.net/c/a/b",
+            "az://c/a/b",
+        ] {
+            assert_eq!(shown(form, &[account]), lake, "{form}");
+        }
+        assert_eq!(shown("az://c", &[("azure_storage_use_emulator", "true")]), "az://c");
+        let onelake = "https://onelake.dfs.fabric.microsoft.com/space/house.Lakehouse/Tables";
+        assert_eq!(
+            shown(onelake, &[]),
+            "abfss://space@onelake.dfs.fabric.microsoft.com/house.Lakehouse/Tables"
+        );
+        assert_eq!(shown("s3a://bucket/x", &[]), "s3://bucket/x");
+        assert_eq!(shown("gs://bucket", &[("google_skip_signature", "true")]), "gs://bucket");
+        assert_eq!(shown("file:///tmp/lake", &[]), "/tmp/lake");
+        assert_eq!(shown("C:\\lake", &[]), "C:\\lake");
+    }
+
+    #[test]
+    fn what_cannot_be_a_lake_is_refused_and_no_credential_told() {
+        for (url, word) in [
+            ("ftp://host/x", "no storage"),
+            ("https://example.com/x", "no storage"),
+            ("az://c/x", "AZURE_STORAGE_ACCOUNT_NAME"),
+            ("", "empty"),
+            ("https://acc.blob.core.windows.net/c/a?sv=1&sig=abc", "AZURE_STORAGE_SAS_TOKEN"),
+            ("s3://key:abc@bucket/x", "AWS_SECRET_ACCESS_KEY"),
+            ("s3://abc@bucket/x", "AWS_SECRET_ACCESS_KEY"),
+        ] {
+            let error = location(url, &[]).check().unwrap_err();
+            assert_eq!(error.kind(), Kind::Config, "{url}");
+            let text = format!("{error:#}");
+            assert!(text.contains(word), "{url}: {text}");
+            assert!(!text.contains("abc"), "{text}");
+        }
+        assert!(
+            !format!("{:?}", location("az://c", &[("azure_storage_account_key", "abc")])).contains("abc")
+        );
+    }
+
+    #[test]
+    fn an_answer_of_a_storage_becomes_a_next_step() {
+        let advice = |cloud: Cloud, answer: &str| cloud.advice(answer);
+        assert!(
+            advice(Cloud::Azure, "403: <Code>AuthorizationPermissionMismatch</Code>").contains("Contributor")
+        );
+        assert!(advice(Cloud::S3, "403: <Code>ExpiredToken</Code>").contains("AWS_SESSION_TOKEN"));
+        assert!(advice(Cloud::Gcs, "nobody knows").contains("storage.md"));
+        assert!(Location::is_setting("AWS_ENDPOINT_URL") && !Location::is_setting("endpoint_url"));
+        assert!(!Location::is_setting("azure_endpoint_url") && !Location::is_setting("path"));
+    }
+}
