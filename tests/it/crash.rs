@@ -10,7 +10,8 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Decimal128Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::world::{World, copy_tree};
+use crate::servers::{self, Server, Stand};
+use crate::world::World;
 
 /// Published partition -> rows and the sum of their hashes: what a reader of the folders sees.
 pub type Seen = BTreeMap<String, (u64, u128)>;
@@ -126,31 +127,32 @@ pub fn restated(lake: &Path) -> BTreeMap<[String; 4], (i64, i128, u64)> {
     sums
 }
 
-/// Kills `run PIPELINE` at its k-th point on a copy of `base`, for every k, and runs it again.
-fn every_point(base: &World, pipeline: &str) {
-    let undisturbed = World::new();
-    copy_tree(&base.path(""), &undisturbed.path(""));
-    let before = seen(&undisturbed.path("lake"));
+/// Kills `run PIPELINE` at its k-th point on a copy of `base`, for every k, and runs it again. On a server every
+/// `STRIDE`-th k, or all with PAYOUTLAKE_TEST_ALL_POINTS.
+fn every_point(base: &World, pipeline: &str, server: Option<&Server>) {
+    let Some(undisturbed) = Stand::copy(base, server) else { return };
+    let before = seen(&undisturbed.lake());
     undisturbed.ok(&["run", pipeline]);
-    let after = seen(&undisturbed.path("lake"));
-    assert_eq!(after, committed(&undisturbed.path("lake")));
+    let after = seen(&undisturbed.lake());
+    assert_eq!(after, committed(&undisturbed.lake()));
     assert_ne!(data(&before), data(&after));
-    let expected = restated(&undisturbed.path("lake"));
+    let expected = restated(&undisturbed.lake());
 
+    let all = server.is_none() || std::env::var_os("PAYOUTLAKE_TEST_ALL_POINTS").is_some();
+    let stride = if all { 1 } else { STRIDE };
     let (next, last) = (AtomicU64::new(1), AtomicU64::new(u64::MAX));
     let failed: Mutex<Vec<String>> = Mutex::new(Vec::new());
     std::thread::scope(|threads| {
         for _ in 0..2 {
             threads.spawn(|| {
                 loop {
-                    let point = next.fetch_add(1, Ordering::Relaxed);
+                    let point = next.fetch_add(stride, Ordering::Relaxed);
                     if point > last.load(Ordering::Relaxed) || !failed.lock().unwrap().is_empty() {
                         return;
                     }
-                    let world = World::new();
-                    copy_tree(&base.path(""), &world.path(""));
+                    let stand = Stand::copy(base, server).unwrap();
                     let outcome = std::panic::catch_unwind(|| {
-                        one_point(&world, pipeline, point, &before, &after, &expected)
+                        one_point(&stand, pipeline, point, &before, &after, &expected)
                     });
                     match outcome {
                         Ok(true) => {}
@@ -169,25 +171,28 @@ fn every_point(base: &World, pipeline: &str) {
     assert!(points > 25, "only {points} points: the run does too little");
 }
 
+/// No divisor of how many points a window has: each kind of point has its turn.
+const STRIDE: u64 = 11;
+
 /// Whether the run was killed.
 fn one_point(
-    world: &World,
+    stand: &Stand,
     pipeline: &str,
     point: u64,
     before: &Seen,
     after: &Seen,
     expected: &BTreeMap<[String; 4], (i64, i128, u64)>,
 ) -> bool {
-    let mut command = world.command(&["run", pipeline]);
+    let mut command = stand.command(&["run", pipeline]);
     command.env("PAYOUTLAKE_KILL_AT", point.to_string());
-    let done = world.finish(command);
+    let done = stand.world.finish(command);
     if done.code >= 0 {
         assert_eq!(done.code, 0, "point {point}: {}", done.stderr);
         return false;
     }
-    let lake = world.path("lake");
     // Between kill and heal: each month old or new, never both (see `seen`), never neither.
-    let now = seen(&lake);
+    let killed = stand.lake();
+    let now = seen(&killed);
     for (folder, found) in data(&now) {
         let known = [before.get(&folder), after.get(&folder)];
         assert!(known.contains(&Some(&found)), "point {point}: {folder} shows something else");
@@ -196,14 +201,15 @@ fn one_point(
         assert!(now.contains_key(folder), "point {point}: {folder} is gone");
     }
     // The next command heals what a reader of the folders sees, whatever it is, and what is committed is whole.
-    let committed_now = committed(&lake);
+    let committed_now = committed(&killed);
     if !before.is_empty() && now != committed_now {
-        world.ok(&["sql", "SELECT 1"]);
-        assert_eq!(seen(&lake), committed_now, "point {point}: sql has not healed the folders");
+        stand.ok(&["sql", "SELECT 1"]);
+        assert_eq!(seen(&stand.lake()), committed_now, "point {point}: sql has not healed the folders");
     }
 
-    let done = world.run(&["run", pipeline]);
+    let done = stand.world.finish(stand.command(&["run", pipeline]));
     assert_eq!(done.code, 0, "after point {point}: {}", done.stderr);
+    let lake = stand.lake();
     let found = seen(&lake);
     assert_eq!(data(&found), data(after), "after point {point}");
     assert_eq!(found, committed(&lake), "after point {point}");
@@ -226,7 +232,7 @@ fn pipeline(world: &World, name: &str, as_of: &str, dataset: &str) {
 fn a_first_run_of_three_windows_may_be_killed_anywhere() {
     let base = World::new();
     pipeline(&base, "now.toml", "2026-11-23", "transaction_history");
-    every_point(&base, "now.toml");
+    every_point(&base, "now.toml", None);
 }
 
 #[test]
@@ -235,7 +241,7 @@ fn a_run_of_three_windows_that_restates_may_be_killed_anywhere() {
     pipeline(&base, "then.toml", "2026-11-12", "transaction_history");
     pipeline(&base, "now.toml", "2026-11-23", "transaction_history");
     base.ok(&["run", "then.toml"]);
-    every_point(&base, "now.toml");
+    every_point(&base, "now.toml", None);
 }
 
 #[test]
@@ -244,5 +250,23 @@ fn a_pull_of_payments_may_be_killed_anywhere() {
     pipeline(&base, "then.toml", "2026-11-12", "payments");
     pipeline(&base, "now.toml", "2026-11-23", "payments");
     base.ok(&["run", "then.toml"]);
-    every_point(&base, "now.toml");
+    every_point(&base, "now.toml", None);
+}
+
+#[test]
+fn a_run_that_restates_on_azure_may_be_killed_anywhere() {
+    on(&servers::AZURE);
+}
+
+#[test]
+fn a_run_that_restates_on_s3_may_be_killed_anywhere() {
+    on(&servers::S3);
+}
+
+fn on(server: &Server) {
+    let base = World::new();
+    pipeline(&base, "then.toml", "2026-11-12", "transaction_history");
+    pipeline(&base, "now.toml", "2026-11-23", "transaction_history");
+    base.ok(&["run", "then.toml"]);
+    every_point(&base, "now.toml", Some(server));
 }

@@ -1,11 +1,15 @@
 //! Storage servers that `tests/servers/serve.py` has started, and lakes on them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use payoutlake::lake::Location;
+use jiff::Timestamp;
+use payoutlake::lake::{Lake, Location};
 use payoutlake::secret::Secret;
 use uuid::Uuid;
+
+use crate::world::{Done, World, copy_tree};
 
 /// A kind of server: where it is (a variable of the environment), and what a user would set to write there.
 pub struct Server {
@@ -93,8 +97,93 @@ impl ServedLake {
         )
     }
 
-    /// Sets what a user would set.
-    pub fn set(&self, command: &mut Command) {
-        command.envs(&self.settings);
+    /// Puts the files of a lake on local disk here: names below the lake, and contents.
+    pub fn upload(&self, files: Vec<(String, Vec<u8>)>) {
+        wait(async {
+            let lake = Lake::open(&self.location(), Timestamp::now()).await.unwrap();
+            for (name, content) in files {
+                // lake.json is there already.
+                let _created = lake.create(&name.into(), content.into()).await.unwrap();
+            }
+        });
     }
+
+    /// Brings all that is here to local disk.
+    pub fn download(&self, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        wait(async {
+            let Some(lake) = Lake::find(&self.location()).await.unwrap() else { return };
+            for found in lake.list(&"".into()).await.unwrap() {
+                let file = to.join(found.as_ref());
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                assert!(lake.copy_to(&found, &file).await.unwrap(), "{found} is gone");
+            }
+        });
+    }
+}
+
+/// A world with its lake, which is on local disk or on a server.
+pub struct Stand {
+    pub world: World,
+    served: Option<ServedLake>,
+}
+
+impl Stand {
+    /// Without a lake; `None` where there is no such server.
+    pub fn new(server: Option<&Server>) -> Option<Stand> {
+        let served = match server {
+            Some(server) => Some(server.lake()?),
+            None => None,
+        };
+        Some(Stand { world: World::new(), served })
+    }
+
+    /// A copy of a world, whose lake is on local disk; `None` where there is no such server.
+    pub fn copy(base: &World, server: Option<&Server>) -> Option<Stand> {
+        let stand = Stand::new(server)?;
+        copy_tree(&base.path(""), &stand.world.path(""));
+        if let Some(served) = &stand.served {
+            served.upload(stand.world.files("lake"));
+        }
+        Some(stand)
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let url = self.served.as_ref().map_or("lake", |served| &served.url);
+        let mut command = self.world.command(&[args, &["--lake", url]].concat());
+        if let Some(served) = &self.served {
+            command.envs(&served.settings);
+        }
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Done {
+        self.world.finish(self.command(args))
+    }
+
+    /// Runs a command that must succeed.
+    pub fn ok(&self, args: &[&str]) -> Done {
+        let done = self.run(args);
+        assert_eq!(done.code, 0, "payoutlake {args:?}\n{}\n{}", done.stdout, done.stderr);
+        done
+    }
+
+    /// The rows of a query, as CSV without the header.
+    pub fn sql(&self, query: &str) -> Vec<String> {
+        let done = self.ok(&["sql", "--format", "csv", query]);
+        done.stdout.lines().skip(1).map(str::to_owned).collect()
+    }
+
+    /// The lake as it is now, on local disk.
+    pub fn lake(&self) -> PathBuf {
+        let Some(served) = &self.served else { return self.world.path("lake") };
+        let copy = self.world.path("downloaded");
+        let _old = std::fs::remove_dir_all(&copy);
+        served.download(&copy);
+        copy
+    }
+}
+
+fn wait(work: impl Future<Output = ()>) {
+    tokio::runtime::Runtime::new().unwrap().block_on(work);
 }
