@@ -27,7 +27,7 @@ pub struct Location {
 
 /// A kind of cloud storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cloud {
+enum Cloud {
     Azure,
     S3,
     Gcs,
@@ -36,7 +36,15 @@ pub(super) enum Cloud {
 /// A location, opened.
 pub(super) enum Root {
     Disk(PathBuf),
-    Cloud { cloud: Cloud, store: Arc<dyn ObjectStore>, shown: String },
+    Cloud { asked: Asked, store: Arc<dyn ObjectStore>, shown: String },
+}
+
+/// Whom an error is about.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    cloud: Cloud,
+    /// Of a SAS: no storage says that one has expired, some say that it is wrong.
+    good_until: Option<String>,
 }
 
 impl Location {
@@ -124,7 +132,16 @@ impl Location {
                 .caused_by(redact_text(&cause.to_string()))
         })?;
         let store = PrefixStore::new(store, path.clone());
-        Ok(Root::Cloud { cloud, store: Arc::new(store), shown: self.shown(cloud, url, &path) })
+        let asked = Asked { cloud, good_until: self.good_until(cloud) };
+        Ok(Root::Cloud { asked, store: Arc::new(store), shown: self.shown(cloud, url, &path) })
+    }
+
+    fn good_until(&self, cloud: Cloud) -> Option<String> {
+        let names = ["azure_storage_sas_token", "azure_storage_sas_key"];
+        let token = names.iter().find_map(|name| self.option(name)).filter(|_| cloud == Cloud::Azure)?;
+        let fields = url::form_urlencoded::parse(token.trim_start_matches('?').as_bytes());
+        // Not the rest of it.
+        fields.filter(|(name, _)| name == "se").map(|(_, until)| until.into_owned()).next()
     }
 
     fn endpoint(&self, cloud: Cloud) -> Option<Url> {
@@ -197,6 +214,17 @@ const FORMS: &str = "a lake is a local path, file://…, abfss://container@accou
 /// What a person must know of a storage that refuses: what its answer says -> what helps.
 type Advice = (&'static str, &'static str);
 
+impl Asked {
+    /// A storage's answer, with what helps.
+    pub(super) fn explain(&self, error: Error, answer: &str) -> Error {
+        let error = match &self.good_until {
+            Some(until) if answer.contains(" 403 ") => error.with("SAS good until", until),
+            _ => error,
+        };
+        error.hint(self.cloud.advice(answer))
+    }
+}
+
 impl Cloud {
     /// Whether the storage knows a setting of this name.
     fn knows(self, key: &str) -> bool {
@@ -237,7 +265,7 @@ impl Cloud {
     }
 
     /// Which container, bucket or account an answer misses, in the storage's own words.
-    pub(super) fn advice(self, answer: &str) -> &'static str {
+    fn advice(self, answer: &str) -> &'static str {
         let table: &[Advice] = match self {
             Cloud::Azure => AZURE,
             Cloud::S3 => S3,
@@ -280,6 +308,12 @@ const AZURE: &[Advice] = &[
         "AZURE_STORAGE_SAS_TOKEN is cut or altered: copy it whole, without the '?'",
     ),
     (
+        // `AuthenticationFailed`, and Azurite's `AuthorizationFailure`.
+        "Server failed to authenticate the request",
+        "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN is not one of this storage account or has expired, or this \
+         machine's clock is wrong; set another and run the same command again: what was committed is kept",
+    ),
+    (
         "AuthorizationFailure",
         "the storage account's firewall lets this machine or identity not in, or the SAS lacks a permission: read, \
          write, create, delete and list are needed (sp=rwcdl)",
@@ -287,11 +321,6 @@ const AZURE: &[Advice] = &[
     (
         "InvalidAuthenticationInfo",
         "the token of the storage identity is not accepted: sign in again, or renew it",
-    ),
-    (
-        "AuthenticationFailed",
-        "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN is not one of this storage account, or this machine's clock \
-         is wrong",
     ),
     (
         "KeyBasedAuthenticationNotPermitted",

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::disk::{self, Disk, not_writable};
 use super::format;
-use super::location::{Cloud, Location, Root};
+use super::location::{Asked, Location, Root};
 use super::meter::{Meter, Metered};
 use crate::error::{Error, Kind, Result};
 use crate::model::StorageOps;
@@ -30,7 +30,7 @@ pub struct Lake {
     pub(super) shown: String,
     // Of a lake on local disk: there, what is written goes this way.
     pub(super) disk: Option<Disk>,
-    cloud: Option<Cloud>,
+    asked: Option<Asked>,
 }
 
 /// What became of a put-if-absent.
@@ -122,7 +122,7 @@ impl Lake {
     pub(super) fn at(location: &Location, root: Root) -> Result<Lake> {
         match root {
             Root::Disk(path) => Self::local(&location.to_string(), path),
-            Root::Cloud { cloud, store, shown } => Ok(Lake { cloud: Some(cloud), ..Self::on(store, &shown) }),
+            Root::Cloud { asked, store, shown } => Ok(Lake { asked: Some(asked), ..Self::on(store, &shown) }),
         }
     }
 
@@ -137,7 +137,7 @@ impl Lake {
     fn on(store: Arc<dyn ObjectStore>, shown: &str) -> Lake {
         let meter = Arc::new(Meter::default());
         let store = Arc::new(Metered { store, meter: Arc::clone(&meter) });
-        Lake { store, meter, shown: shown.to_owned(), disk: None, cloud: None }
+        Lake { store, meter, shown: shown.to_owned(), disk: None, asked: None }
     }
 
     /// Whether it stands on an object store, and not on a file system.
@@ -267,6 +267,9 @@ impl Lake {
         match self.store.put_opts(path, bytes.into(), options).await {
             Ok(_) => Ok(Created::New),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Exists),
+            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
+                Err(format::no_put_if_absent(self))
+            }
             Err(cause) => Err(self.failed(cause, "written", path)),
         }
     }
@@ -337,7 +340,7 @@ impl Lake {
     }
 
     pub(super) fn failed(&self, cause: object_store::Error, done: &str, path: &Path) -> Error {
-        storage(cause, self.cloud, done, &format!("{}/{path}", self.shown))
+        storage(cause, self.asked.as_ref(), done, &format!("{}/{path}", self.shown))
     }
 }
 
@@ -355,15 +358,17 @@ fn to_json(value: &impl Serialize) -> Result<Bytes> {
     Ok(json.into())
 }
 
-fn storage(cause: object_store::Error, cloud: Option<Cloud>, done: &str, place: &str) -> Error {
+fn storage(cause: object_store::Error, asked: Option<&Asked>, done: &str, place: &str) -> Error {
     // A client of a storage may show an address with its signature.
-    let answer = redact_text(&cause.to_string());
-    let hint = match cloud {
-        Some(cloud) => cloud.advice(&answer),
-        None => "what was committed before is safe; check the storage and run the same command again",
+    let answer = redact_text(&cause.to_string()).split_whitespace().collect::<Vec<_>>().join(" ");
+    let error =
+        Error::new(Kind::Destination, format!("the lake's storage failed: a file could not be {done}"))
+            .with("file", place);
+    let error = match asked {
+        Some(asked) => asked.explain(error, &answer),
+        None => {
+            error.hint("what was committed before is safe; check the storage and run the same command again")
+        }
     };
-    Error::new(Kind::Destination, format!("the lake's storage failed: a file could not be {done}"))
-        .with("file", place)
-        .hint(hint)
-        .caused_by(answer)
+    error.caused_by(answer)
 }

@@ -12,6 +12,7 @@
 //! | `archives` | hostile archives are refused by name |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
+//! | `credentials` | wrong, missing and expiring credentials of the storage; source and storage in two tenants |
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
 //! | `matrix` | every fault of the sandbox at every request ends in the same lake, at once or after the next run |
 //! | `operations` | what a run asks of the storage stays the same after a thousand commits |
@@ -49,6 +50,7 @@ mod concurrency;
 mod contract;
 mod contracts;
 mod crash;
+mod credentials;
 mod e2e;
 mod eras;
 mod explain;

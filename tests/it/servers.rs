@@ -32,6 +32,17 @@ pub const AZURE: Server = Server {
     },
 };
 
+/// Behind TLS, for tokens of identities.
+pub const AZURE_TLS: Server = Server {
+    name: "Azurite behind TLS",
+    address: "PAYOUTLAKE_TEST_AZURE_TLS_URL",
+    scheme: "az",
+    settings: |url| {
+        let certificate = std::env::var("PAYOUTLAKE_TEST_AZURE_TLS_CERTIFICATE").unwrap();
+        [(AZURE.settings)(url), vec![("SSL_CERT_FILE", certificate)]].concat()
+    },
+};
+
 /// The same for every Azurite: <https://learn.microsoft.com/azure/storage/common/storage-connect-azurite>.
 pub const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
@@ -58,6 +69,14 @@ pub const GCS: Server = Server {
         let key = r#"{"disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}"#;
         vec![("GOOGLE_BASE_URL", url.to_owned()), ("GOOGLE_SERVICE_ACCOUNT_KEY", key.to_owned())]
     },
+};
+
+/// Takes a second create like a first.
+pub const FORGETFUL: Server = Server {
+    name: "server without conditions",
+    address: "PAYOUTLAKE_TEST_FORGETFUL_URL",
+    scheme: "gs",
+    settings: GCS.settings,
 };
 
 impl Server {
@@ -136,6 +155,23 @@ impl Stand {
             None => None,
         };
         Some(Stand { world: World::new(), served })
+    }
+
+    /// Sets or unsets what a user sets.
+    pub fn change(&mut self, changes: &[(&'static str, Option<&str>)]) {
+        let settings = &mut self.served.as_mut().unwrap().settings;
+        for (name, value) in changes {
+            match value {
+                Some(value) => settings.insert(name, (*value).to_owned()),
+                None => settings.remove(name),
+            };
+        }
+    }
+
+    /// Names another place on the server.
+    pub fn move_lake(&mut self, from: &str, to: &str) {
+        let url = &mut self.served.as_mut().unwrap().url;
+        *url = url.replace(from, to);
     }
 
     /// A copy of a world, whose lake is on local disk; `None` where there is no such server.

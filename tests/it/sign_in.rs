@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use crate::world::{AS_OF, World};
 
 /// `payoutlake sandbox` as a process of its own.
-struct Sandbox {
+pub struct Sandbox {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Drop for Sandbox {
@@ -31,7 +31,8 @@ impl Drop for Sandbox {
 }
 
 impl Sandbox {
-    fn start(world: &World) -> Sandbox {
+    pub fn start(world: &World, delay_millis: u32) -> Sandbox {
+        let delay = delay_millis.to_string();
         let args = [
             "--json",
             "sandbox",
@@ -42,7 +43,7 @@ impl Sandbox {
             "--as-of",
             AS_OF,
             "--delay-millis",
-            "20",
+            &delay,
         ];
         let mut child = world.command(&args).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -52,7 +53,7 @@ impl Sandbox {
     }
 
     /// A pipeline on this sandbox that signs in at `authority`.
-    fn pipeline(&self, world: &World, authority: &str, auth: &str) {
+    pub fn pipeline(&self, world: &World, authority: &str, auth: &str) {
         let text = format!(
             "version = 1\naccount = \"contoso\"\nlake = \"lake\"\n\
              [source]\nkind = \"partner-center\"\n\
@@ -80,7 +81,7 @@ fn kept(world: &World) -> String {
 #[test]
 fn a_person_signs_in_once_and_runs_follow() {
     let world = World::new();
-    let service = Sandbox::start(&world);
+    let service = Sandbox::start(&world, 20);
     service.pipeline(&world, &service.url, "kind = \"device-code\"");
 
     let done = world.run(&["run", "p.toml"]);
@@ -135,7 +136,7 @@ fn a_person_signs_in_once_and_runs_follow() {
 #[test]
 fn a_lake_tells_what_its_sign_ins_will_lose() {
     let world = World::new();
-    let service = Sandbox::start(&world);
+    let service = Sandbox::start(&world, 20);
     let status = |world: &World| -> (Value, String) {
         let as_json = world.ok(&["--json", "status", "--lake", "lake"]).stdout;
         (serde_json::from_str(as_json.trim()).unwrap(), world.ok(&["status", "--lake", "lake"]).stdout)
@@ -178,7 +179,7 @@ fn a_lake_tells_what_its_sign_ins_will_lose() {
 #[test]
 fn a_program_reads_the_code_from_an_event() {
     let world = World::new();
-    let service = Sandbox::start(&world);
+    let service = Sandbox::start(&world, 20);
     service.pipeline(&world, &service.url, "kind = \"device-code\"");
     let done = world.ok(&["--json", "auth", "login", "p.toml"]);
     assert_eq!(done.stderr, "");
@@ -246,7 +247,7 @@ fn every_kind_can_be_tried_without_an_account() {
 #[test]
 fn what_ends_soon_is_told() {
     let world = World::new();
-    let service = Sandbox::start(&world);
+    let service = Sandbox::start(&world, 20);
     let auth = |day: &str| {
         let secret = sandbox::CLIENT_SECRET;
         format!(
@@ -272,7 +273,7 @@ fn what_ends_soon_is_told() {
 #[test]
 fn tokens_from_outside_are_used() {
     let world = World::new();
-    let service = Sandbox::start(&world);
+    let service = Sandbox::start(&world, 20);
     let token = access_token(&service.url);
     service.pipeline(&world, &service.url, "kind = \"access-token\"");
     let mut command = world.command(&["run", "p.toml"]);
@@ -346,7 +347,7 @@ async fn people_token(
 #[test]
 fn another_person_under_the_same_alias_is_refused() {
     let world = World::new();
-    let service = Sandbox::start(&world);
+    let service = Sandbox::start(&world, 20);
     let people = People { who: Arc::new(Mutex::new("alice@contoso.example")), sandbox: service.url.clone() };
     let code = json!({"device_code": "d", "user_code": "C-1", "verification_uri": "http://127.0.0.1/", "interval": 0});
     let app = Router::new()

@@ -1,10 +1,10 @@
 """The XML API of Google Cloud Storage, as far as a lake needs it, in front of an S3 server.
 
-    python3 tests/servers/gcs.py PORT S3_URL
+    python3 tests/servers/gcs.py PORT S3_URL [--forgetful]
 
 The two APIs have the same requests and the same XML; the names of a few headers differ
 (https://cloud.google.com/storage/docs/xml-api/reference-headers), and a missing object is `generation 0` instead of
-`If-None-Match: *`. gcp-storage-emulator knows neither listings nor preconditions of this API.
+``If-None-Match: *`. Forgetful, it takes a second create like a first, as many a small storage does.
 """
 
 import http.client
@@ -12,7 +12,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-PORT, S3 = int(sys.argv[1]), urlsplit(sys.argv[2])
+PORT, S3, FORGETFUL = int(sys.argv[1]), urlsplit(sys.argv[2]), "--forgetful" in sys.argv
 # moto lets nobody in without a signature, and checks none.
 SOMEBODY = "AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "host", "authorization", "content-length"}
@@ -30,6 +30,8 @@ class Gcs(BaseHTTPRequestHandler):
     def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = [to_s3(name.lower(), value) for name, value in self.headers.items()]
+        if FORGETFUL:
+            headers = [(name, value) for name, value in headers if name != "If-None-Match"]
         headers = {name: value for name, value in headers if name.lower() not in HOP_BY_HOP}
         headers["Authorization"] = SOMEBODY
         server = http.client.HTTPConnection(S3.hostname, S3.port, timeout=60)

@@ -3,7 +3,7 @@
 
     python3 tests/servers/serve.py cargo test --locked
 
-Azurite (npm), moto's S3 server and gcp-storage-emulator (PyPI) are installed once, in a folder beside the compiled
+Azurite (npm) and moto's S3 server (PyPI) are installed once, in a folder beside the compiled
 dependencies; `gcs.py` stands in front of moto. Each server has a container or bucket `lake`; where it is stands in the command's environment. The exit code is
 the command's.
 """
@@ -14,6 +14,7 @@ import hmac
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or HERE.parent.parent / "target")
 FOLDER = TARGET / "tmp" / "servers"
 PATIENCE = 60  # seconds until a server must answer
+# Of a certificate that was made a moment ago there is nothing to check.
+UNCHECKED = ssl._create_unverified_context()
 
 
 def once(name, made_of, install):
@@ -71,14 +74,13 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def ask(method, url, body=b""):
+def ask(method, url, body=b"", headers=()):
     """The status that a server answers with, once it answers."""
     until = time.monotonic() + PATIENCE
     while True:
-        request = urllib.request.Request(url, data=body, method=method)
-        request.add_header("Content-Type", "application/json")
+        request = urllib.request.Request(url, data=body, method=method, headers=dict(headers))
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5, context=UNCHECKED) as answer:
                 return answer.status
         except urllib.error.HTTPError as answer:
             return answer.code
@@ -89,14 +91,21 @@ def ask(method, url, body=b""):
 
 
 def main(command):
-    blob, s3, gcs, emulator = (free_port() for _ in range(4))
+    blob, tls, s3, gcs, forgetful = (free_port() for _ in range(5))
     program, binaries = azurite(), python()
     data = tempfile.mkdtemp(prefix="servers-")
+    certificate, key = Path(data) / "certificate.pem", Path(data) / "key.pem"
+    openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run([*openssl, *names, "-out", certificate, "-keyout", key], check=True, stderr=subprocess.DEVNULL)
+    node = ["node", program, "--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--blobPort"]
     servers = [
-        ["node", program, "--blobPort", str(blob), "--inMemoryPersistence", "--silent", "--skipApiVersionCheck"],
+        [*node, str(blob)],
+        # Azurite takes tokens of identities over TLS alone.
+        [*node, str(tls), "--oauth", "basic", "--cert", certificate, "--key", key],
         [binaries / "moto_server", "-H", "127.0.0.1", "-p", str(s3)],
-        [binaries / "gcp-storage-emulator", "start", "--host=127.0.0.1", f"--port={emulator}", "--in-memory"],
         [sys.executable, HERE / "gcs.py", str(gcs), f"http://127.0.0.1:{s3}"],
+        [sys.executable, HERE / "gcs.py", str(forgetful), f"http://127.0.0.1:{s3}", "--forgetful"],
     ]
     running = []
     try:
@@ -106,17 +115,19 @@ def main(command):
         # What makes the containers is not what is tested: plain requests, without a client of anybody's.
         ask("PUT", f"http://127.0.0.1:{s3}/lake")
         ask("GET", f"http://127.0.0.1:{gcs}/lake")
-        ask("POST", f"http://127.0.0.1:{emulator}/storage/v1/b?project=test", b'{"name": "lake"}')
-        ask("GET", f"http://127.0.0.1:{blob}/")
+        ask("GET", f"http://127.0.0.1:{forgetful}/lake")
+        make_container(f"http://127.0.0.1:{blob}")
+        make_container(f"https://127.0.0.1:{tls}")
         environment = {
             **os.environ,
             "PAYOUTLAKE_TEST_AZURITE": str(program),
             "PAYOUTLAKE_TEST_AZURE_URL": f"http://127.0.0.1:{blob}",
+            "PAYOUTLAKE_TEST_AZURE_TLS_URL": f"https://127.0.0.1:{tls}",
+            "PAYOUTLAKE_TEST_AZURE_TLS_CERTIFICATE": str(certificate),
             "PAYOUTLAKE_TEST_S3_URL": f"http://127.0.0.1:{s3}",
             "PAYOUTLAKE_TEST_GCS_URL": f"http://127.0.0.1:{gcs}",
-            "PAYOUTLAKE_TEST_GCS_EMULATOR_URL": f"http://127.0.0.1:{emulator}",
+            "PAYOUTLAKE_TEST_FORGETFUL_URL": f"http://127.0.0.1:{forgetful}",
         }
-        make_container(environment["PAYOUTLAKE_TEST_AZURE_URL"])
         return subprocess.run(command, env=environment).returncode
     finally:
         for server in running:
@@ -130,16 +141,13 @@ def make_container(url):
     """Azure wants a signature: with the emulator's well-known account and key."""
     account = "devstoreaccount1"
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-    date = formatdate(usegmt=True)
-    headers = f"x-ms-date:{date}\nx-ms-version:2021-08-06\n"
-    resource = f"/{account}/{account}/lake\nrestype:container"
-    to_sign = "PUT" + "\n" * 12 + headers + resource
+    signed = [("x-ms-date", formatdate(usegmt=True)), ("x-ms-version", "2021-08-06")]
+    lines = "".join(f"{name}:{value}\n" for name, value in signed)
+    to_sign = "PUT" + "\n" * 12 + lines + f"/{account}/{account}/lake\nrestype:container"
     signature = base64.b64encode(hmac.digest(base64.b64decode(key), to_sign.encode(), "sha256")).decode()
-    request = urllib.request.Request(f"{url}/{account}/lake?restype=container", method="PUT")
-    request.add_header("x-ms-date", date)
-    request.add_header("x-ms-version", "2021-08-06")
-    request.add_header("Authorization", f"SharedKey {account}:{signature}")
-    urllib.request.urlopen(request, timeout=PATIENCE)
+    headers = [*signed, ("Authorization", f"SharedKey {account}:{signature}")]
+    status = ask("PUT", f"{url}/{account}/lake?restype=container", None, headers)
+    assert status == 201, f"the container was not made: {status}"
 
 
 if __name__ == "__main__":
