@@ -138,6 +138,7 @@ pub(super) fn file_settings(
     let lake = flags.lake.as_ref().unwrap_or(&file.lake);
     let normalise = terms(file, registry, flags.offline, environment)?;
     let memory = file.limits.memory;
+    file.publish.check().map_err(|error| error.with("key", "publish"))?;
     let is_treated = normalise.values().any(|terms| terms.personal.treats_any());
     Ok(Settings {
         account: parse_account(account, environment)?,
@@ -155,6 +156,10 @@ pub(super) fn file_settings(
 /// The lake's URL with what its storage must know: from the environment, and before that from the file.
 fn location(file: &PipelineFile, lake: &str, environment: &Environment) -> Result<Location> {
     let mut location = environment.location(&environment.expand("lake", lake)?);
+    // Here the file wins over the environment: it names the lake, and machines set names of storages for other purposes.
+    if file.storage.keys().any(|name| Location::is_credential(name)) {
+        location.forget_credentials();
+    }
     for (name, value) in &file.storage {
         let key = format!("storage.{name}");
         if !Location::is_setting(name) {

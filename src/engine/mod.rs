@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::Memory;
+use crate::secret::redact_error;
 
 /// How much the engine may use.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -142,7 +143,7 @@ pub(crate) fn failed(cause: DataFusionError, what: &str) -> Error {
         DataFusionError::ResourcesExhausted(_) => Kind::Config,
         _ => Kind::Bug,
     };
-    let error = Error::new(kind, what).caused_by(cause);
+    let error = Error::new(kind, what).caused_by(redact_error(&cause));
     match kind {
         Kind::Config => error.hint("raise `limits.memory` in the pipeline file, or ask for less at once"),
         Kind::Destination => error.hint("check the lake's storage; nothing was changed"),

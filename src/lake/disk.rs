@@ -17,7 +17,7 @@ use super::store::Created;
 use crate::error::{Error, Kind, Result};
 
 /// The folder of a lake on local disk.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Disk {
     root: PathBuf,
     // As the user wrote it, for messages.

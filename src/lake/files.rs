@@ -4,14 +4,15 @@
 use std::path::{Path as FsPath, PathBuf};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions, WriteMultipart};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::disk::not_writable;
 use super::store::Lake;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::ExportId;
 
 /// How many bytes go to an object store in one part of a multipart upload.
@@ -63,7 +64,12 @@ impl Lake {
     pub fn spool_dir(&self) -> Result<tempfile::TempDir> {
         match &self.disk {
             Some(disk) => disk.spool_dir(),
-            None => tempfile::tempdir().map_err(|cause| not_writable(&self.shown, cause)),
+            None => tempfile::tempdir().map_err(|cause| {
+                Error::new(Kind::Destination, "no files can be written on this machine")
+                    .with("folder", std::env::temp_dir().display())
+                    .hint("free some space there, or set TMPDIR to a folder that has some: files are made there before they go to the lake's storage")
+                    .caused_by(cause)
+            }),
         }
     }
 
@@ -116,34 +122,37 @@ impl Lake {
         };
         if bytes <= PART_BYTES as u64 {
             // One request, which finds out as well whether the object is there.
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            return match self.store.put_opts(path, next().await?.into(), options).await {
-                Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-                Err(cause) => Err(failed(cause)),
-            };
+            return self.create(path, next().await?).await.map(drop);
         }
         if self.size(path).await?.is_some() {
             return Ok(());
         }
-        let upload = self.store.put_multipart(path).await.map_err(failed)?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut upload = self.store.put_multipart(path).await.map_err(failed)?;
         let sent = async {
+            let mut under_way = FuturesUnordered::new();
             loop {
                 let part = next().await?;
                 if part.is_empty() {
-                    return Ok(());
+                    break;
                 }
-                upload.wait_for_capacity(PARTS_TOGETHER).await.map_err(failed)?;
-                upload.put(part);
+                if under_way.len() == PARTS_TOGETHER {
+                    under_way.next().await.transpose().map_err(failed)?;
+                }
+                under_way.push(upload.put_part(part.into()));
             }
+            while under_way.next().await.transpose().map_err(failed)?.is_some() {}
+            upload.complete().await.map(drop).map_err(failed)
         };
-        if let Err(error) = sent.await {
+        let sent = sent.await;
+        if sent.is_err() {
             // Parts that nobody completes are stored, and paid for.
             let _left = upload.abort().await;
-            return Err(error);
+            // The answer to a success may be lost, and somebody else may have put the same content meanwhile.
+            if self.size(path).await.is_ok_and(|there| there == Some(bytes)) {
+                return Ok(());
+            }
         }
-        // Aborts by itself when it fails.
-        upload.finish().await.map(drop).map_err(failed)
+        sent
     }
 
     /// Copies an object to a local file, in the place of what stands there; `false` when it does not exist.
@@ -151,20 +160,22 @@ impl Lake {
     /// # Errors
     /// [`Kind::Destination`].
     pub async fn copy_to(&self, path: &Path, file: &FsPath) -> Result<bool> {
-        let found = match self.store.get(path).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            Err(cause) => return Err(self.failed(cause, "read", path)),
-        };
-        let mut bytes = found.into_stream();
+        let Some(bytes) = self.size(path).await? else { return Ok(false) };
+        let unwritable = |cause| not_writable(&self.shown, cause);
         // What stands there may be a link to the object itself, which must not be written into.
         let _absent = tokio::fs::remove_file(file).await;
-        let mut out =
-            tokio::fs::File::create_new(file).await.map_err(|cause| not_writable(&self.shown, cause))?;
-        while let Some(part) = bytes.try_next().await.map_err(|cause| self.failed(cause, "read", path))? {
-            out.write_all(&part).await.map_err(|cause| not_writable(&self.shown, cause))?;
+        let mut out = tokio::fs::File::create_new(file).await.map_err(unwritable)?;
+        // Part by part: each has its time, however large the whole is.
+        let mut at = 0;
+        while at < bytes {
+            let end = bytes.min(at + PART_BYTES as u64);
+            let part = self.store.get_range(path, at..end).await;
+            out.write_all(&part.map_err(|cause| self.failed(cause, "read", path))?)
+                .await
+                .map_err(unwritable)?;
+            at = end;
         }
-        out.flush().await.map_err(|cause| not_writable(&self.shown, cause))?;
+        out.flush().await.map_err(unwritable)?;
         Ok(true)
     }
 }

@@ -15,7 +15,7 @@ use object_store::{ObjectStore, ObjectStoreScheme, parse_url_opts};
 use url::{Host, Url};
 
 use crate::error::{Error, Kind, Result};
-use crate::secret::{Secret, redact_text, redacted};
+use crate::secret::{Secret, redact_error, redacted};
 
 /// Where a lake is, and what its storage must know to be reached.
 #[derive(Clone)]
@@ -53,8 +53,9 @@ impl Location {
     /// consequence.
     #[must_use]
     pub fn new(url: impl Into<String>, options: impl IntoIterator<Item = (String, Secret)>) -> Location {
-        let options = options.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value));
-        Location { url: url.into(), options: options.collect() }
+        let mut location = Location { url: url.into(), options: BTreeMap::new() };
+        options.into_iter().for_each(|(name, value)| location.set(&name, value));
+        location
     }
 
     /// A folder on local disk.
@@ -65,15 +66,25 @@ impl Location {
 
     /// Sets what the storage must know, in place of what was said before.
     pub fn set(&mut self, name: &str, value: Secret) {
-        self.options.insert(name.to_ascii_lowercase(), value);
+        self.options.insert(canonical(name), value);
+    }
+
+    /// Forgets who was to write, before somebody else is named: of two kinds of credential a storage takes the one that it
+    /// likes better.
+    pub fn forget_credentials(&mut self) {
+        self.options.retain(|name, _| !is_credential(name));
+    }
+
+    /// Whether a setting says who writes.
+    #[must_use]
+    pub fn is_credential(name: &str) -> bool {
+        is_credential(&canonical(name))
     }
 
     /// Whether a storage has a setting of this name, with the storage's prefix: `azure_storage_account_name`.
     #[must_use]
     pub fn is_setting(name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        let clouds = [("azure_", Cloud::Azure), ("aws_", Cloud::S3), ("google_", Cloud::Gcs)];
-        clouds.iter().any(|(prefix, cloud)| name.starts_with(prefix) && cloud.knows(&name))
+        named(&name.to_ascii_lowercase()).is_some()
     }
 
     /// Whether there can be a lake. Nothing is touched.
@@ -96,6 +107,13 @@ impl Location {
                 .map_err(|()| Error::new(Kind::Config, "the file URL has no local path").with("lake", self)),
             // One letter is a Windows drive, not a scheme.
             Ok(url) if url.scheme().len() > 1 => self.cloud(&url),
+            // A path would be made of it, and the rows would be on no storage.
+            Err(cause) if self.url.contains("://") => {
+                Err(Error::new(Kind::Config, "the lake's URL cannot be read")
+                    .with("lake", self)
+                    .hint(FORMS)
+                    .caused_by(cause))
+            }
             _ if self.url.is_empty() => Err(Error::new(Kind::Config, "the lake's path is empty")),
             _ => Ok(Root::Disk(PathBuf::from(&self.url))),
         }
@@ -105,7 +123,7 @@ impl Location {
         let wrong = |message: String| Error::new(Kind::Config, message).with("lake", self);
         let (cloud, path) = match ObjectStoreScheme::parse(url) {
             Ok((ObjectStoreScheme::MicrosoftAzure, path)) => (Cloud::Azure, path),
-            Ok((ObjectStoreScheme::AmazonS3, path)) => (Cloud::S3, path),
+            Ok((ObjectStoreScheme::AmazonS3, path)) if url.scheme() != "https" => (Cloud::S3, path),
             Ok((ObjectStoreScheme::GoogleCloudStorage, path)) => (Cloud::Gcs, path),
             _ => {
                 return Err(
@@ -114,7 +132,10 @@ impl Location {
             }
         };
         if carries_credential(url) {
-            return Err(wrong("the lake's URL carries a credential".to_owned()).hint(format!(
+            return Err(wrong(
+                "the lake's URL carries a credential, or something else behind '?' or '#'".to_owned(),
+            )
+            .hint(format!(
                 "a URL is printed and kept, so leave it out and set {}",
                 cloud.secret_variable()
             )));
@@ -129,7 +150,7 @@ impl Location {
         let (store, _) = parse_url_opts(url, options).map_err(|cause| {
             wrong("the storage cannot be addressed".to_owned())
                 .hint(format!("{}; {FORMS}", cloud.needed()))
-                .caused_by(redact_text(&cause.to_string()))
+                .caused_by(redact_error(&cause))
         })?;
         let store = PrefixStore::new(store, path.clone());
         let asked = Asked { cloud, good_until: self.good_until(cloud) };
@@ -137,8 +158,7 @@ impl Location {
     }
 
     fn good_until(&self, cloud: Cloud) -> Option<String> {
-        let names = ["azure_storage_sas_token", "azure_storage_sas_key"];
-        let token = names.iter().find_map(|name| self.option(name)).filter(|_| cloud == Cloud::Azure)?;
+        let token = self.option(AzureConfigKey::SasKey.as_ref()).filter(|_| cloud == Cloud::Azure)?;
         let fields = url::form_urlencoded::parse(token.trim_start_matches('?').as_bytes());
         // Not the rest of it.
         fields.filter(|(name, _)| name == "se").map(|(_, until)| until.into_owned()).next()
@@ -163,9 +183,8 @@ impl Location {
                 Some(account) if !emulated => format!("abfss://{host}@{account}.dfs.core.windows.net"),
                 _ => format!("az://{host}"),
             },
-            (Cloud::S3, "s3" | "s3a") => format!("s3://{host}"),
+            (Cloud::S3, _) => format!("s3://{host}"),
             (Cloud::Gcs, _) => format!("gs://{host}"),
-            _ => return redacted(url).trim_end_matches('/').to_owned(),
         };
         if path.as_ref().is_empty() { base } else { format!("{base}/{path}") }
     }
@@ -176,10 +195,56 @@ fn domain(rest: &str) -> &str {
     rest.split_once('.').map_or(rest, |(_, domain)| domain)
 }
 
+/// Prefixes of names, and the names that are one setting.
+fn named(name: &str) -> Option<String> {
+    let of = |known: &str| Some(known.to_owned());
+    match name.split_once('_')?.0 {
+        "azure" => AzureConfigKey::from_str(name).ok().and_then(|key| of(key.as_ref())),
+        "aws" => AmazonS3ConfigKey::from_str(name).ok().and_then(|key| of(key.as_ref())),
+        "google" => GoogleConfigKey::from_str(name).ok().and_then(|key| of(key.as_ref())),
+        _ => None,
+    }
+}
+
+/// One name for each setting, in lower case; object_store knows several of some.
+fn canonical(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    match named(&name) {
+        // Settings of the HTTP client have no prefix there.
+        Some(known) if ["azure_", "aws_", "google_"].iter().any(|prefix| known.starts_with(prefix)) => known,
+        _ => name,
+    }
+}
+
+/// Parts of the names of settings that say who writes.
+const CREDENTIALS: [&str; 14] = [
+    "access_key",
+    "account_key",
+    "client_id",
+    "client_secret",
+    "tenant_id",
+    "sas",
+    "token",
+    "federated",
+    "azure_cli",
+    "msi",
+    "object_id",
+    "role_",
+    "credentials",
+    "service_account",
+];
+
+fn is_credential(name: &str) -> bool {
+    CREDENTIALS.iter().any(|part| name.contains(part))
+}
+
 fn carries_credential(url: &Url) -> bool {
     // In Hadoop's form for Azure the user is the container.
     let user_is_container = ["abfss", "abfs", "az"].contains(&url.scheme());
-    url.query().is_some() || url.password().is_some() || (!url.username().is_empty() && !user_is_container)
+    url.query().is_some()
+        || url.fragment().is_some()
+        || url.password().is_some()
+        || (!url.username().is_empty() && !user_is_container)
 }
 
 fn is_loopback(endpoint: &Url) -> bool {
@@ -197,6 +262,10 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Url::parse(&self.url) {
             Ok(url) if carries_credential(&url) => f.write_str(&redacted(&url)),
+            // What cannot be taken apart cannot be cleaned.
+            Err(_) if self.url.contains("://") => {
+                write!(f, "{}://[redacted]", self.url.split("://").next().unwrap_or_default())
+            }
             _ => f.write_str(&self.url),
         }
     }
@@ -221,25 +290,23 @@ impl Asked {
             Some(until) if answer.contains(" 403 ") => error.with("SAS good until", until),
             _ => error,
         };
-        error.hint(self.cloud.advice(answer))
+        match self.good_until {
+            // The same answer as to an identity without a role.
+            Some(_) if answer.contains("AuthorizationPermissionMismatch") => error.hint(
+                "the SAS of AZURE_STORAGE_SAS_TOKEN lacks a permission: read, write, create, delete and list are needed \
+                 (sp=rwcdl)",
+            ),
+            _ => error.hint(self.cloud.advice(answer)),
+        }
     }
 }
 
 impl Cloud {
-    /// Whether the storage knows a setting of this name.
-    fn knows(self, key: &str) -> bool {
-        match self {
-            Cloud::Azure => AzureConfigKey::from_str(key).is_ok(),
-            Cloud::S3 => AmazonS3ConfigKey::from_str(key).is_ok(),
-            Cloud::Gcs => GoogleConfigKey::from_str(key).is_ok(),
-        }
-    }
-
-    /// Settings that name another address than the public cloud's; the first that is set counts.
+    /// Settings that name another address than the public cloud's, by their canonical names; the first that is set counts.
     fn endpoints(self) -> &'static [&'static str] {
         match self {
-            Cloud::Azure => &["azure_storage_endpoint", "azure_endpoint"],
-            Cloud::S3 => &["aws_endpoint_url_s3", "aws_endpoint_url", "aws_endpoint"],
+            Cloud::Azure => &["azure_storage_endpoint"],
+            Cloud::S3 => &["aws_endpoint_url_s3", "aws_endpoint"],
             Cloud::Gcs => &["google_base_url"],
         }
     }
@@ -446,6 +513,10 @@ mod tests {
         for (url, word) in [
             ("ftp://host/x", "no storage"),
             ("https://example.com/x", "no storage"),
+            ("https://s3.eu-west-1.amazonaws.com/bucket/abc", "s3://"),
+            ("s3://my bucket/abc", "cannot be read"),
+            ("https://acc.blob.core.windows.net:x/c?sig=abc", "cannot be read"),
+            ("s3://bucket/x#abc", "'#'"),
             ("az://c/x", "AZURE_STORAGE_ACCOUNT_NAME"),
             ("", "empty"),
             ("https://acc.blob.core.windows.net/c/a?sv=1&sig=abc", "AZURE_STORAGE_SAS_TOKEN"),

@@ -12,8 +12,8 @@ use object_store::path::Path;
 use serde::Serialize;
 
 use super::{
-    AsOf, Chain, Held, Lake, Ledger, Manifest, Tag, manifest_path, objects_prefix, raw_prefix,
-    receipts_prefix, together,
+    AsOf, Chain, Held, Lake, Ledger, Manifest, Tag, manifest_path, objects_prefix, published_folder,
+    raw_prefix, receipts_prefix, together,
 };
 use crate::error::Result;
 use crate::model::RunId;
@@ -112,7 +112,10 @@ impl Sweep<'_> {
         tagged_blobs: &mut BTreeSet<String>,
     ) -> Result<()> {
         // Listed before the manifests are read: what a writer adds meanwhile is too young to be removed.
-        let objects = self.lake.list_all(&objects_prefix(chain)).await?;
+        let mut objects = self.lake.list_all(&objects_prefix(chain)).await?;
+        // A Delta table has the files of earlier versions under the objects' own names.
+        let published = self.lake.list_all(&published_folder(chain)).await?;
+        objects.extend(published.into_iter().filter(|file| is_object(&file.location)));
         let versions = chain.versions(self.lake).await?;
         let at_cutoff = match chain.as_of(self.lake, self.cutoff(self.retention.keep_days)).await {
             Ok(Some(AsOf::Manifest(manifest))) => manifest.version,
@@ -203,6 +206,13 @@ impl Sweep<'_> {
         }
         self.lake.remove(path).await
     }
+}
+
+/// `<64 hex digits>-<run>.parquet`, see [`Object`].
+fn is_object(path: &Path) -> bool {
+    let name = path.filename().and_then(|name| name.strip_suffix(".parquet")).unwrap_or_default();
+    name.split_once('-')
+        .is_some_and(|(hash, _)| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn days(days: u32) -> Duration {

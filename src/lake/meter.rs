@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::future::ready;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
+use super::disk::Disk;
+use super::store::Created;
 use crate::model::StorageOps;
 
 /// What an operation does to the store.
@@ -87,6 +90,26 @@ impl Meter {
 pub(super) struct Metered {
     pub store: Arc<dyn ObjectStore>,
     pub meter: Arc<Meter>,
+    /// On local disk: there a whole document is written so that it outlives a loss of power.
+    pub disk: Option<Disk>,
+}
+
+impl Metered {
+    /// Listings of object stores come sorted by name, and readers of Delta logs rely on it; those of a disk do not.
+    fn sorted(
+        &self,
+        found: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.disk.is_none() {
+            return found;
+        }
+        let all = async move {
+            let mut all: Vec<ObjectMeta> = found.try_collect().await?;
+            all.sort_by(|a, b| a.location.cmp(&b.location));
+            Ok(stream::iter(all.into_iter().map(Ok)))
+        };
+        all.try_flatten_stream().boxed()
+    }
 }
 
 impl fmt::Display for Metered {
@@ -98,8 +121,22 @@ impl fmt::Display for Metered {
 #[async_trait]
 impl ObjectStore for Metered {
     async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.meter.begin(Op::Put);
-        self.store.put_opts(to, payload, options).await
+        let Some(disk) = &self.disk else {
+            self.meter.begin(Op::Put);
+            return self.store.put_opts(to, payload, options).await;
+        };
+        let bytes: Bytes = payload.into();
+        let put = match options.mode {
+            PutMode::Create => disk.create(to, &bytes),
+            PutMode::Overwrite | PutMode::Update(_) => disk.replace(to, &bytes).map(|()| Created::New),
+        };
+        match put {
+            Ok(Created::New) => Ok(PutResult { e_tag: None, version: None }),
+            Ok(Created::Exists) => {
+                Err(Error::AlreadyExists { path: to.to_string(), source: "it was created before".into() })
+            }
+            Err(cause) => Err(Error::Generic { store: "lake", source: Box::new(cause) }),
+        }
     }
 
     async fn put_multipart_opts(
@@ -129,7 +166,7 @@ impl ObjectStore for Metered {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.meter.begin(Op::List);
-        self.store.list(prefix)
+        self.sorted(self.store.list(prefix))
     }
 
     fn list_with_offset(
@@ -138,7 +175,10 @@ impl ObjectStore for Metered {
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.meter.begin(Op::List);
-        self.store.list_with_offset(prefix, offset)
+        // Some servers do not know the parameter (Azurite), and answer as if it were not there.
+        let after = offset.clone();
+        let found = self.store.list_with_offset(prefix, offset);
+        self.sorted(found.try_filter(move |found| ready(found.location > after)).boxed())
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -93,6 +93,18 @@ pub fn published_path(chain: &Chain) -> Path {
     below(format_args!("published/{}/{}.json", chain.table, chain.account))
 }
 
+/// The folder that holds a table's published files of one account: `<table>/account=…`
+#[must_use]
+pub fn published_folder(chain: &Chain) -> Path {
+    Path::from(format!("{}/account={}", chain.table, chain.account))
+}
+
+/// `_payoutlake/published`
+#[must_use]
+pub fn published_prefix() -> Path {
+    below(format_args!("published"))
+}
+
 /// `_payoutlake/runs/<run_id>.json`
 #[must_use]
 pub fn receipt_path(run_id: RunId) -> Path {

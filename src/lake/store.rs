@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -18,7 +19,7 @@ use super::location::{Asked, Location, Root};
 use super::meter::{Meter, Metered};
 use crate::error::{Error, Kind, Result};
 use crate::model::StorageOps;
-use crate::secret::redact_text;
+use crate::secret::redact_error;
 
 /// A lake on some storage.
 #[derive(Clone)]
@@ -41,6 +42,10 @@ pub enum Created {
     /// Something stands there already; it may be our own earlier attempt.
     Exists,
 }
+
+/// How often a storage may say that somebody writes the very same name at this moment, and how long it has then.
+const CONFLICTS: u32 = 5;
+const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many requests of one kind are under way together.
 const TOGETHER: usize = 16;
@@ -130,14 +135,18 @@ impl Lake {
         let root = root.canonicalize().map_err(|cause| not_writable(shown, cause))?;
         let store =
             LocalFileSystem::new_with_prefix(&root).map_err(|cause| storage(cause, None, "opened", shown))?;
-        let lake = Self::on(Arc::new(store), shown);
-        Ok(Lake { disk: Some(Disk::new(root, shown, Arc::clone(&lake.meter))), ..lake })
+        let meter = Arc::new(Meter::default());
+        let disk = Disk::new(root, shown, Arc::clone(&meter));
+        Ok(Self::metered(Arc::new(store), shown, meter, Some(disk)))
     }
 
     fn on(store: Arc<dyn ObjectStore>, shown: &str) -> Lake {
-        let meter = Arc::new(Meter::default());
-        let store = Arc::new(Metered { store, meter: Arc::clone(&meter) });
-        Lake { store, meter, shown: shown.to_owned(), disk: None, asked: None }
+        Self::metered(store, shown, Arc::new(Meter::default()), None)
+    }
+
+    fn metered(store: Arc<dyn ObjectStore>, shown: &str, meter: Arc<Meter>, disk: Option<Disk>) -> Lake {
+        let store = Arc::new(Metered { store, meter: Arc::clone(&meter), disk: disk.clone() });
+        Lake { store, meter, shown: shown.to_owned(), disk, asked: None }
     }
 
     /// Whether it stands on an object store, and not on a file system.
@@ -263,15 +272,28 @@ impl Lake {
         if let Some(disk) = &self.disk {
             return disk.create(path, &bytes);
         }
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(path, bytes.into(), options).await {
-            Ok(_) => Ok(Created::New),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::Exists),
-            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-                Err(format::no_put_if_absent(self))
+        for attempt in 0.. {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match self.store.put_opts(path, bytes.clone().into(), options).await {
+                Ok(_) => return Ok(Created::New),
+                Err(object_store::Error::AlreadyExists { .. }) if attempt == CONFLICTS => {
+                    return Ok(Created::Exists);
+                }
+                Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(
+                    object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. },
+                ) => {
+                    return Err(format::no_put_if_absent(self));
+                }
+                Err(cause) => return Err(self.failed(cause, "written", path)),
             }
-            Err(cause) => Err(self.failed(cause, "written", path)),
+            if self.size(path).await?.is_some() {
+                return Ok(Created::Exists);
+            }
+            // S3 says the same when two writers meet, and then neither may have written.
+            tokio::time::sleep(CONFLICT_PAUSE * (attempt + 1)).await;
         }
+        Ok(Created::Exists)
     }
 
     /// [`Lake::create`] of a JSON document.
@@ -359,8 +381,7 @@ fn to_json(value: &impl Serialize) -> Result<Bytes> {
 }
 
 fn storage(cause: object_store::Error, asked: Option<&Asked>, done: &str, place: &str) -> Error {
-    // A client of a storage may show an address with its signature.
-    let answer = redact_text(&cause.to_string()).split_whitespace().collect::<Vec<_>>().join(" ");
+    let answer = redact_error(&cause);
     let error =
         Error::new(Kind::Destination, format!("the lake's storage failed: a file could not be {done}"))
             .with("file", place);

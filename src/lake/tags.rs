@@ -38,6 +38,10 @@ impl Tag {
             Created::New => Ok(tag),
             Created::Exists => {
                 let there = Tag::find(lake, name).await?;
+                // A storage may tell us of our own success.
+                if there == tag {
+                    return Ok(tag);
+                }
                 Err(Error::new(Kind::Usage, format!("the tag '{name}' exists already"))
                     .with("created", there.created_at)
                     .hint("a tag never moves: choose another name, or remove it first with `lake tag NAME --delete`"))

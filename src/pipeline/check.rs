@@ -215,7 +215,15 @@ async fn last_export(plan: &Plan, lake: &Lake, dataset: &Dataset) -> Result<Opti
     // Refuses what a commit would refuse.
     manifest.check_columns(&dataset.table().schema)?;
     let (name, newest) = (&dataset.name, dataset.newest().number);
-    let kept = newest_blob(&manifest).and_then(|blob| lake.local_file(&raw_path(blob)));
+    let spool = lake.spool_dir()?;
+    let kept = match newest_blob(&manifest) {
+        Some(blob) if lake.is_object_store() => {
+            let copy = spool.path().join("blob");
+            lake.copy_to(&raw_path(blob), &copy).await?.then_some(copy)
+        }
+        Some(blob) => lake.local_file(&raw_path(blob)),
+        None => None,
+    };
     let Some(file) = kept else {
         let seen = format!("{name} fits v{newest} (the last export itself is not kept)");
         return Ok(Some(LastExport { seen, hint: None }));

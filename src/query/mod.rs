@@ -22,11 +22,13 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::SessionContext;
+use object_store::Error::NotFound;
 
 use crate::engine::{Engine, ParquetFile, ParquetFiles, Place};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Chain, Lake, Manifest, Moment, Object, Partition, object_path, together};
 use crate::model::TableSpec;
+use crate::secret::redact_error;
 
 /// A read-only session over one lake, as it was when it was opened.
 pub struct Query {
@@ -114,12 +116,20 @@ impl Answer {
     /// The error of a query that failed while its rows were read.
     #[must_use]
     pub fn failed(cause: DataFusionError) -> Error {
+        let unreadable = |hint: &str| {
+            Error::new(Kind::Destination, "the lake could not be read")
+                .hint(hint)
+                .caused_by(redact_error(&cause))
+        };
         match cause.find_root() {
+            DataFusionError::ObjectStore(failed) if !matches!(**failed, NotFound { .. }) => unreadable(
+                "check the storage and its credentials (src/docs/storage.md), and run the same command again",
+            ),
             DataFusionError::ObjectStore(_)
             | DataFusionError::IoError(_)
-            | DataFusionError::ParquetError(_) => Error::new(Kind::Destination, "the lake could not be read")
-                .hint("a file of the lake is missing or damaged; restore `_payoutlake/objects` from a backup")
-                .caused_by(cause),
+            | DataFusionError::ParquetError(_) => unreadable(
+                "a file of the lake is missing or damaged; restore `_payoutlake/objects` from a backup",
+            ),
             _ => Error::new(Kind::Usage, format!("the query failed: {}", cause.strip_backtrace())),
         }
     }

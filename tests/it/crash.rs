@@ -27,8 +27,12 @@ pub fn seen(lake: &Path) -> Seen {
     seen
 }
 
-/// What `**/*.parquet` finds, by folder.
+/// What `**/*.parquet` finds, by folder; of a Delta table what its log says.
 fn published(table: &Path) -> Vec<(String, std::path::PathBuf)> {
+    let log = entries(&table.join("_delta_log"));
+    if !log.is_empty() {
+        return live(table, log);
+    }
     let mut found = Vec::new();
     for account in entries(table) {
         for partition in entries(&account) {
@@ -40,6 +44,30 @@ fn published(table: &Path) -> Vec<(String, std::path::PathBuf)> {
         }
     }
     found
+}
+
+/// Every transaction in its turn: files come and go.
+fn live(table: &Path, mut log: Vec<std::path::PathBuf>) -> Vec<(String, std::path::PathBuf)> {
+    log.retain(|file| file.extension().is_some_and(|e| e == "json"));
+    log.sort();
+    let mut live = BTreeMap::new();
+    for (number, file) in log.iter().enumerate() {
+        assert_eq!(file.file_stem().unwrap().to_str().unwrap(), format!("{number:020}"), "the log has a gap");
+        for line in std::fs::read_to_string(file).unwrap().lines() {
+            let action: serde_json::Value = serde_json::from_str(line).unwrap();
+            if let Some(path) = action["remove"]["path"].as_str() {
+                assert!(live.remove(path).is_some(), "{path} is removed twice");
+            }
+            if let Some(path) = action["add"]["path"].as_str() {
+                let folder = path.rsplit_once('/').unwrap().0.to_owned();
+                assert!(
+                    live.insert(path.to_owned(), (folder, table.join(path))).is_none(),
+                    "{path} is there twice"
+                );
+            }
+        }
+    }
+    live.into_values().collect()
 }
 
 fn entries(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -219,8 +247,12 @@ fn one_point(
 
 /// A pipeline of one dataset; its sandbox is found from wherever the world is copied to.
 fn pipeline(world: &World, name: &str, as_of: &str, dataset: &str) {
+    published_as(world, name, as_of, dataset, "parquet");
+}
+
+fn published_as(world: &World, name: &str, as_of: &str, dataset: &str, publish: &str) {
     let text = format!(
-        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\ncleanup = \"delete\"\n\
+        "version = 1\naccount = \"contoso\"\nlake = \"lake\"\ncleanup = \"delete\"\npublish = \"{publish}\"\n\
          [source]\nkind = \"sandbox\"\n\
          [source.sandbox]\nmonths = 4\nrows_per_month = 12\nas_of = \"{as_of}\"\ndelay_millis = 1\nstate_dir = \"state\"\n\
          [[datasets]]\nname = \"{dataset}\"\nmonths = 3\nmonths_per_export = 1\n"
@@ -251,6 +283,26 @@ fn a_pull_of_payments_may_be_killed_anywhere() {
     pipeline(&base, "now.toml", "2026-11-23", "payments");
     base.ok(&["run", "then.toml"]);
     every_point(&base, "now.toml", None);
+}
+
+#[test]
+fn a_run_that_restates_in_delta_may_be_killed_anywhere() {
+    let base = World::new();
+    published_as(&base, "then.toml", "2026-11-12", "transaction_history", "delta");
+    published_as(&base, "now.toml", "2026-11-23", "transaction_history", "delta");
+    base.ok(&["run", "then.toml"]);
+    every_point(&base, "now.toml", None);
+}
+
+#[test]
+fn the_way_of_publishing_may_be_changed_and_killed_anywhere() {
+    for (then, now) in [("parquet", "delta"), ("delta", "parquet")] {
+        let base = World::new();
+        published_as(&base, "then.toml", "2026-11-12", "payments", then);
+        published_as(&base, "now.toml", "2026-11-23", "payments", now);
+        base.ok(&["run", "then.toml"]);
+        every_point(&base, "now.toml", None);
+    }
 }
 
 #[test]

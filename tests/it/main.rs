@@ -16,6 +16,7 @@
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
 //! | `matrix` | every fault of the sandbox at every request ends in the same lake, at once or after the next run |
 //! | `operations` | what a run asks of the storage stays the same after a thousand commits |
+//! | `delta` | Delta tables: other readers, every version and time, healing, several accounts |
 //! | `restatements` | what is told to have changed, what is not, and what holds a window |
 //! | `compatibility` | the first release's lake is read and extended; a later one's is refused |
 //! | `history` | tags, times, going back, held windows, changes, clean-up, status |
@@ -31,7 +32,7 @@
 //! | `explain` | a row of the lake and the bytes that it was made of |
 //! | `quarantine` | refused rows: listed, shown, and published once when they fit |
 //! | `requests` | export jobs: listed, shown, deleted, and what a clean-up left |
-//! | `readers` | DuckDB, pyarrow and Polars on the published folders, also while months are replaced |
+//! | `readers` | DuckDB, pyarrow, Polars and Spark on the published folders, also while months are replaced |
 //! | `contract` | what every storage must do, on local disk, in memory and on servers |
 //! | `contracts` | every word of a contract, told, counted and balanced |
 //! | `windows` | what is due and why: tiers, gaps, payments, backfill, filters, what leaves the reach |
@@ -51,6 +52,7 @@ mod contract;
 mod contracts;
 mod crash;
 mod credentials;
+mod delta;
 mod e2e;
 mod eras;
 mod explain;

@@ -1,4 +1,4 @@
-//! Other people's readers: DuckDB, pyarrow and Polars on the published folders.
+//! Other people's readers: DuckDB, pyarrow, Polars and Spark on the published folders.
 //!
 //! They run in a Python with the packages of `tests/readers/requirements.txt`: the one that `PAYOUTLAKE_TEST_PYTHON`
 //! names, else one that is made once below the target folder.
@@ -64,6 +64,11 @@ fn every_reader_finds_the_same_sums() {
     let world = World::new();
     world.pipeline("", "");
     world.ok(&["run", "pipeline.toml"]);
+    readers_agree(&world, &["duckdb", "polars", "pyarrow", "spark"]);
+}
+
+/// That these read the types, rows and sums from the published folders that our SQL has.
+pub fn readers_agree(world: &World, readers: &[&str]) {
     for table in ["transaction_history", "payments"] {
         let spec = spec(table);
         let month = &spec.partition_columns[1];
@@ -89,7 +94,7 @@ fn every_reader_finds_the_same_sums() {
         assert!(ours.len() > 30, "{table} has too little money: {ours:?}");
         let theirs = script("sums.py", &args.iter().map(String::as_str).collect::<Vec<_>>());
         let theirs = theirs.as_object().unwrap();
-        assert_eq!(theirs.keys().collect::<Vec<_>>(), ["duckdb", "polars", "pyarrow"]);
+        assert_eq!(theirs.keys().collect::<Vec<_>>(), readers);
         for (reader, lines) in theirs {
             let lines: BTreeSet<String> =
                 lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect();
@@ -223,7 +228,17 @@ impl Drop for Stop {
 
 #[test]
 fn readers_never_see_half_a_commit() {
+    half_a_commit("parquet");
+}
+
+#[test]
+fn readers_of_delta_never_see_half_a_commit() {
+    half_a_commit("delta");
+}
+
+fn half_a_commit(publish: &str) {
     let world = World::new();
+    world.pipeline("", &format!("publish = \"{publish}\""));
     for state in 0..STATES {
         world.write(&format!("state-{state}.csv"), content(state));
     }
@@ -232,8 +247,8 @@ fn readers_never_see_half_a_commit() {
         let file = format!("state-{}.csv", commit % STATES);
         world.ok(&[
             "ingest",
-            "--lake",
-            "lake",
+            "--pipeline",
+            "pipeline.toml",
             "--dataset",
             "transaction_history",
             "--covers",
@@ -291,7 +306,7 @@ fn readers_never_see_half_a_commit() {
     for line in text.lines() {
         let (how, look): (String, BTreeMap<String, Value>) = serde_json::from_str(line).unwrap();
         let globbed = how == "glob";
-        *if globbed { &mut globs } else { &mut objects } += 1;
+        *if how == "objects" { &mut objects } else { &mut globs } += 1;
         if let Some(error) = look.get("error").and_then(Value::as_str) {
             let gone = GONE.iter().any(|words| error.contains(words));
             assert!(globbed && !gone, "DuckDB saw {line}");
@@ -310,7 +325,7 @@ fn readers_never_see_half_a_commit() {
         assert!(globbed || states.len() == 1, "DuckDB saw two commits at once: {line}");
     }
     println!(
-        "looks: {} of sql, {globs} of DuckDB by glob ({refused} refused), {objects} at objects; states {seen:?}",
+        "looks: {} of sql, {globs} by {publish} ({refused} refused), {objects} at objects; states {seen:?}",
         ours.len()
     );
     assert!(ours.len() >= 20 && globs >= 100 && objects >= 20, "too few looks");

@@ -157,6 +157,15 @@ impl Stand {
         Some(Stand { world: World::new(), served })
     }
 
+    /// Where other programs find a folder of the lake.
+    pub fn url(&self, folder: &str) -> String {
+        format!("{}/{folder}", self.served.as_ref().unwrap().url)
+    }
+
+    pub fn setting(&self, name: &str) -> String {
+        self.served.as_ref().unwrap().settings[name].clone()
+    }
+
     /// Sets or unsets what a user sets.
     pub fn change(&mut self, changes: &[(&'static str, Option<&str>)]) {
         let settings = &mut self.served.as_mut().unwrap().settings;

@@ -1,46 +1,41 @@
 //! Hive-partitioned Parquet folders: one file for each account and month, replaced in one atomic step.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use object_store::ObjectMeta;
-use object_store::path::Path;
-use serde::{Deserialize, Serialize};
 
+use super::{Format, Installed, put_in_place, record, remove, wanted};
 use crate::error::Result;
-use crate::lake::{Chain, Lake, Manifest, Object, object_path, published_path, together};
-
-/// What the folders of a table and account show now. It may be behind, or lost: then more is installed than needed.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Installed {
-    /// The manifest that the folders follow.
-    manifest: u64,
-    /// Published path and name of the object behind it.
-    files: BTreeMap<String, String>,
-    /// On an object store: published path and the tag that the storage gave the copy.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    tags: BTreeMap<String, String>,
-}
+use crate::lake::{Chain, Lake, Manifest, Object, object_path, published_folder, published_path, together};
 
 /// Installs what changed, and again when somebody committed meanwhile: whoever installs last looks last.
-pub(super) async fn publish(lake: &Lake, manifest: &Manifest) -> Result<()> {
-    let chain = manifest.chain();
-    install(lake, &chain, manifest).await?;
+pub(super) async fn publish(lake: &Lake, manifest: &Manifest, installed: Option<Installed>) -> Result<()> {
+    let (chain, mut copied) = (manifest.chain(), BTreeMap::new());
+    install(lake, &chain, manifest, installed, &mut copied).await?;
     let mut shown = manifest.version;
     while let Some(newer) = chain.newest(lake).await?.filter(|newest| newest.version > shown) {
-        install(lake, &chain, &newer).await?;
+        install(lake, &chain, &newer, record(lake, &chain).await?, &mut copied).await?;
         shown = newer.version;
     }
     Ok(())
 }
 
-async fn install(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
-    let record = published_path(chain);
-    let installed = match lake.get_json::<Installed>(&record).await {
-        Ok(Some(installed)) => installed,
-        // A record that cannot be read is a projection like the rest: everything is installed again. That it is there
-        // tells the next command that these folders are published, should this one not come to its end.
-        _ => {
-            lake.replace_json(&record, &Installed::default()).await?;
+/// `copied`: what this process has installed itself, by published path. It may have come after what the record tells.
+async fn install(
+    lake: &Lake,
+    chain: &Chain,
+    manifest: &Manifest,
+    installed: Option<Installed>,
+    copied: &mut BTreeMap<String, String>,
+) -> Result<()> {
+    let path = published_path(chain);
+    let installed = match installed {
+        Some(installed) => installed,
+        None => {
+            // That it is there tells the next command that these folders are published, should this one not come to its
+            // end.
+            lake.replace_json(&path, &Installed::default()).await?;
             Installed::default()
         }
     };
@@ -48,64 +43,86 @@ async fn install(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> 
         // A newer commit was published meanwhile.
         return Ok(());
     }
-    let wanted = wanted(manifest);
-    let is_there = |path: &String, object: &Object| installed.files.get(path) == Some(&object.name);
-    let new: Vec<_> = wanted.iter().filter(|(path, object)| !is_there(path, object)).collect();
+    let wanted = files(manifest);
+    let all = wanted.iter().map(|(path, object)| (path, *object));
+    let is_there = |path: &String, object: &Object| {
+        installed.files.get(path) == Some(&object.name)
+            && copied.get(path).is_none_or(|copied| *copied == object.name)
+    };
+    let new: Vec<_> = all.filter(|(path, object)| !is_there(path, object)).collect();
     let old: Vec<_> = installed.files.keys().filter(|path| !wanted.contains_key(*path)).collect();
     put_in_place(lake, chain, &new).await?;
+    copied.extend(new.iter().map(|(path, object)| ((*path).clone(), object.name.clone())));
     together(old.into_iter().map(|path| remove(lake, path)).collect()).await?;
     let files = names(&wanted);
-    if installed.manifest != manifest.version || installed.files != files {
-        let tags = if new.is_empty() { installed.tags } else { tags(lake, chain).await? };
-        lake.replace_json(&record, &Installed { manifest: manifest.version, files, tags }).await?;
+    if installed.manifest != manifest.version || installed.files != files || !new.is_empty() {
+        let tags = tags(lake, chain, installed.tags, &new).await?;
+        record_as(lake, chain, manifest, files, tags).await?;
     }
     Ok(())
 }
 
-async fn put_in_place(lake: &Lake, chain: &Chain, files: &[(&String, &&Object)]) -> Result<()> {
-    let install = |(path, object): &(&String, &&Object)| {
-        let (object, path) = (object_path(chain, &object.name), Path::from(path.as_str()));
-        async move { lake.install(&object, &path).await }
-    };
-    together(files.iter().map(install).collect()).await.map(drop)
+async fn record_as(
+    lake: &Lake,
+    chain: &Chain,
+    manifest: &Manifest,
+    files: BTreeMap<String, String>,
+    tags: BTreeMap<String, String>,
+) -> Result<()> {
+    let installed = Installed { format: Format::Parquet, manifest: manifest.version, files, tags };
+    lake.replace_json(&published_path(chain), &installed).await
 }
 
-async fn remove(lake: &Lake, path: &str) -> Result<()> {
-    lake.remove(&Path::from(path)).await
+fn files(manifest: &Manifest) -> BTreeMap<String, &Object> {
+    wanted(manifest, |number, _| format!("part-{number}"))
 }
 
-/// What an object store calls the contents of the published files now.
-async fn tags(lake: &Lake, chain: &Chain) -> Result<BTreeMap<String, String>> {
-    if !lake.is_object_store() {
-        return Ok(BTreeMap::new());
+/// What an object store calls the contents of the published files: of those that were installed just now, as they are listed
+/// once they are whole (Azure may still be copying when it answers), of the others as before.
+async fn tags(
+    lake: &Lake,
+    chain: &Chain,
+    mut tags: BTreeMap<String, String>,
+    new: &[(&String, &Object)],
+) -> Result<BTreeMap<String, String>> {
+    if new.is_empty() || !lake.is_object_store() {
+        return Ok(tags);
     }
-    let there = lake.list_all(&folder(chain)).await?;
-    Ok(there.into_iter().filter_map(|meta| Some((meta.location.to_string(), meta.e_tag?))).collect())
+    let mut missing = new.len();
+    for _ in 0..COPY_LOOKS {
+        let there = lake.list_all(&published_folder(chain)).await?;
+        let there: BTreeMap<String, ObjectMeta> =
+            there.into_iter().map(|meta| (meta.location.to_string(), meta)).collect();
+        let whole = new.iter().filter_map(|(path, object)| {
+            let meta = there.get(*path).filter(|meta| meta.size == object.bytes)?;
+            Some(((*path).clone(), meta.e_tag.clone()))
+        });
+        let whole: Vec<_> = whole.collect();
+        missing = new.len() - whole.len();
+        if missing == 0 {
+            tags.extend(whole.into_iter().filter_map(|(path, tag)| Some((path, tag?))));
+            break;
+        }
+        tokio::time::sleep(COPY_PAUSE).await;
+    }
+    if missing > 0 {
+        // Another writer's, or not whole yet: it has no tag, and is looked at again.
+        new.iter().for_each(|(path, _)| drop(tags.remove(*path)));
+    }
+    Ok(tags)
 }
 
-fn folder(chain: &Chain) -> Path {
-    Path::from(format!("{}/account={}", chain.table, chain.account))
-}
+/// How often it is looked whether copies within the storage are whole, and how long after each other.
+const COPY_LOOKS: u32 = 20;
+const COPY_PAUSE: Duration = Duration::from_millis(500);
 
 fn names(wanted: &BTreeMap<String, &Object>) -> BTreeMap<String, String> {
     wanted.iter().map(|(path, object)| (path.clone(), object.name.clone())).collect()
 }
 
-/// Whether the folders of a table are published at all.
-pub(super) async fn is_published(lake: &Lake, manifest: &Manifest) -> Result<bool> {
-    Ok(lake.size(&published_path(&manifest.chain())).await?.is_some())
-}
-
-/// Whether the folders are published and behind the manifest: one read.
-pub(super) async fn is_behind(lake: &Lake, manifest: &Manifest) -> Result<bool> {
-    let installed: Option<Installed> = lake.get_json(&published_path(&manifest.chain())).await?;
-    Ok(installed.is_some_and(|installed| installed.manifest < manifest.version))
-}
-
 /// Compares the folders with the manifest, file by file, and mends what differs: what a crash left, what somebody
 /// removed, and what a slower process installed after a faster one.
 pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
-    publish(lake, manifest).await?;
     let (chain, mut shown) = (manifest.chain(), 0);
     // What somebody commits meanwhile is looked at again: who mends last looks last.
     while let Some(newest) = chain.newest(lake).await?.filter(|newest| newest.version > shown) {
@@ -116,15 +133,14 @@ pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
 }
 
 async fn mend(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
-    let there = lake.list_all(&folder(chain)).await?;
+    let there = lake.list_all(&published_folder(chain)).await?;
     let there: BTreeMap<String, ObjectMeta> =
         there.into_iter().map(|meta| (meta.location.to_string(), meta)).collect();
-    let record = published_path(chain);
     let tags_then = match lake.is_object_store() {
-        true => lake.get_json::<Installed>(&record).await?.unwrap_or_default().tags,
+        true => record(lake, chain).await?.unwrap_or_default().tags,
         false => BTreeMap::new(),
     };
-    let wanted = wanted(manifest);
+    let wanted = files(manifest);
     let mut wrong = Vec::new();
     for (path, object) in &wanted {
         let shown = match there.get(path).filter(|meta| meta.size == object.bytes) {
@@ -132,7 +148,7 @@ async fn mend(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
             None => false,
         };
         if !shown {
-            wrong.push((path, object));
+            wrong.push((path, *object));
         }
     }
     put_in_place(lake, chain, &wrong).await?;
@@ -140,8 +156,8 @@ async fn mend(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
         remove(lake, path).await?;
     }
     if !wrong.is_empty() && lake.is_object_store() {
-        let (files, tags) = (names(&wanted), tags(lake, chain).await?);
-        lake.replace_json(&record, &Installed { manifest: manifest.version, files, tags }).await?;
+        let tags = tags(lake, chain, tags_then, &wrong).await?;
+        record_as(lake, chain, manifest, names(&wanted), tags).await?;
     }
     Ok(())
 }
@@ -153,17 +169,6 @@ fn is_ours(path: &str) -> bool {
     let published = number.is_some_and(|number| number.parse::<u32>().is_ok());
     let depth = path.split('/').filter(|part| part.contains('=')).count();
     depth == 2 && published
-}
-
-/// The object behind every partition that has rows, by published path.
-fn wanted(manifest: &Manifest) -> BTreeMap<String, &Object> {
-    let files = manifest.partitions.iter().flat_map(|partition| {
-        let folder = partition.key.path(&manifest.partition_columns);
-        partition.objects.iter().enumerate().map(move |(number, object)| {
-            (format!("{}/{folder}/part-{number}.parquet", manifest.table), object)
-        })
-    });
-    files.collect()
 }
 
 #[cfg(test)]

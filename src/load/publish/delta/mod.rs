@@ -1,0 +1,417 @@
+//! Delta: the folder of a table is a Delta table of all accounts, with one transaction for each commit that changed rows.
+//!
+//! The files are those of the lake under names of their own (`<object>.parquet`), so that a reader of an older version finds
+//! what it was promised until `lake maintain` drops it. The application transaction id of an account says which of its
+//! manifests the table shows: whatever was cut short is found out from the table itself and done again, once.
+
+mod stats;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType as Arrow, Field, TimeUnit};
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake_core::kernel::{
+    Action, Add, CommitInfo, DataType, PrimitiveType, Remove, StructField, StructType, Transaction,
+    new_metadata,
+};
+use deltalake_core::logstore::{LogStore, LogStoreRef, StorageConfig, default_logstore};
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use deltalake_core::table::state::DeltaTableState;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{Format, Installed, put_in_place, remove, wanted};
+use crate::error::{Error, Kind, Result};
+use crate::lake::{
+    Chain, Lake, Manifest, Object, object_path, published_folder, published_path, published_prefix, together,
+};
+use crate::model::{DEFAULT_PARTITION, format_money};
+use crate::secret::redact_text;
+
+/// How many transactions of others may come before ours.
+const MAX_CONFLICTS: u32 = 100;
+
+/// How long other engines are told to keep what versions need; payoutlake keeps by its own retention.
+const KEPT: &str = "interval 400 days";
+
+/// Readers of a table read one document for each transaction since the last checkpoint.
+const CHECKPOINT_EVERY: &str = "20";
+
+pub(super) async fn publish(lake: &Lake, manifest: &Manifest, installed: Option<Installed>) -> Result<()> {
+    let chain = manifest.chain();
+    let was = installed.unwrap_or(Installed { format: Format::Delta, ..Installed::default() });
+    if was.format == Format::Delta && was.manifest >= manifest.rewritten_in {
+        // The rows are those that are shown.
+        if was.manifest < manifest.version {
+            note(lake, &chain, manifest.version).await?;
+        }
+        return Ok(());
+    }
+    if was.manifest == 0 {
+        // Tells the next command that these folders are published, should this one not come to its end.
+        note(lake, &chain, 0).await?;
+    }
+    let shown = follow(lake, &chain).await?;
+    // What was published as plain Parquet before.
+    if was.format == Format::Parquet {
+        together(was.files.keys().map(|path| remove(lake, path)).collect()).await?;
+    }
+    note(lake, &chain, shown).await
+}
+
+/// Notes which manifest the table shows.
+async fn note(lake: &Lake, chain: &Chain, manifest: u64) -> Result<()> {
+    let installed = Installed { format: Format::Delta, manifest, ..Installed::default() };
+    lake.replace_json(&published_path(chain), &installed).await
+}
+
+/// Commits what the table does not show yet, oldest first; the manifest that it shows then.
+async fn follow(lake: &Lake, chain: &Chain) -> Result<u64> {
+    for _ in 0..MAX_CONFLICTS {
+        let Some(newest) = chain.newest(lake).await? else { return Ok(0) };
+        let table = Table::open(lake, &chain.table).await?;
+        let shown = table.shown(chain).await?;
+        let Some(next) = next(lake, chain, shown, &newest).await? else { return Ok(newest.version) };
+        if let Err(error) = table.commit(lake, chain, &next).await {
+            // It may be ours all the same, or somebody was first: the table tells.
+            let now = Table::open(lake, &chain.table).await?;
+            if now.version() == table.version() {
+                return Err(error);
+            }
+        }
+    }
+    Err(Error::new(Kind::Destination, "other writers kept changing the Delta table")
+        .with("table", &chain.table)
+        .with("attempts", MAX_CONFLICTS)
+        .hint("the commit itself is safe; the next command publishes it"))
+}
+
+/// The oldest manifest with rows that the table does not show. A table that shows nothing yet begins with the newest.
+async fn next(lake: &Lake, chain: &Chain, shown: Option<u64>, newest: &Manifest) -> Result<Option<Manifest>> {
+    let Some(shown) = shown else { return Ok(Some(newest.clone())) };
+    let mut next = None;
+    let mut rewritten_in = newest.rewritten_in;
+    // From each version that changed rows to the one before: what only confirms is not read.
+    while rewritten_in > shown {
+        let Some(manifest) = chain.read(lake, rewritten_in).await? else { break };
+        let before = match rewritten_in {
+            1 => None,
+            version => chain.read(lake, version - 1).await?,
+        };
+        next = Some(manifest);
+        let Some(before) = before else { break };
+        rewritten_in = before.rewritten_in;
+    }
+    Ok(next)
+}
+
+/// Compares the files with the manifest, and brings back what somebody removed: files, or the whole log.
+pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
+    let chain = manifest.chain();
+    let there: BTreeMap<String, u64> = lake
+        .list_all(&published_folder(&chain))
+        .await?
+        .into_iter()
+        .map(|meta| (meta.location.to_string(), meta.size))
+        .collect();
+    let wanted = files(manifest);
+    let all = wanted.iter().map(|(path, object)| (path, *object));
+    let lost: Vec<_> = all.filter(|(path, object)| there.get(*path) != Some(&object.bytes)).collect();
+    put_in_place(lake, &chain, &lost).await?;
+    if lake.list(&log(&chain.table)).await?.is_empty() {
+        follow(lake, &chain).await?;
+    }
+    Ok(())
+}
+
+/// Ends the publishing of an account as Delta: its rows leave the table, and the last account takes the log along.
+pub(super) async fn withdraw(lake: &Lake, chain: &Chain) -> Result<()> {
+    let mut others = false;
+    for path in lake.list(&published_prefix().join(chain.table.as_str())).await? {
+        let installed: Option<Installed> = lake.get_json(&path).await?;
+        let is_delta = installed.is_some_and(|installed| installed.format == Format::Delta);
+        others |= path != published_path(chain) && is_delta;
+    }
+    if others {
+        for _ in 0..MAX_CONFLICTS {
+            let table = Table::open(lake, &chain.table).await?;
+            let gone = table.live(chain)?.into_values().map(Action::Remove).collect::<Vec<_>>();
+            if gone.is_empty() || table.transact(gone, None, info_of("withdrawn", json!({}))).await.is_ok() {
+                break;
+            }
+        }
+    } else {
+        // The newest first: what is left of a log that is cut short here is a table of an earlier time.
+        for path in lake.list(&log(&chain.table)).await?.into_iter().rev() {
+            lake.remove(&path).await?;
+        }
+    }
+    let files = lake.list(&published_folder(chain)).await?;
+    together(files.iter().map(|path| lake.remove(path)).collect()).await.map(drop)
+}
+
+fn log(table: &str) -> Path {
+    Path::from(table).join("_delta_log")
+}
+
+fn files(manifest: &Manifest) -> BTreeMap<String, &Object> {
+    wanted(manifest, |_, object| object.name.clone())
+}
+
+/// Says in a Delta table which manifest of an account it shows.
+fn app_id(chain: &Chain) -> String {
+    format!("payoutlake/{}/{}", chain.table, chain.account)
+}
+
+/// A Delta table as it is now, or is not.
+struct Table {
+    log: LogStoreRef,
+    state: Option<DeltaTableState>,
+    name: String,
+}
+
+impl Table {
+    async fn open(lake: &Lake, name: &str) -> Result<Table> {
+        // The scheme is nobody's: the store that is given is the one that is used.
+        let url = Url::parse(&format!("memory:///{name}/")).map_err(|cause| {
+            Error::new(Kind::Bug, "the name of a table is no part of a URL")
+                .with("table", name)
+                .caused_by(cause)
+        })?;
+        let root: Arc<dyn ObjectStore> = Arc::clone(lake.store());
+        let table: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&root), Path::from(name)));
+        let log = default_logstore(table, root, &url, &StorageConfig::default());
+        let is_there = log.is_delta_table_location().await.map_err(|cause| failed(cause, name))?;
+        let state = match is_there {
+            true => Some(
+                DeltaTableState::try_new(log.as_ref(), None).await.map_err(|cause| failed(cause, name))?,
+            ),
+            false => None,
+        };
+        Ok(Table { log, state, name: name.to_owned() })
+    }
+
+    fn version(&self) -> Option<u64> {
+        self.state.as_ref().map(DeltaTableState::version)
+    }
+
+    /// The manifest of an account that the table shows.
+    async fn shown(&self, chain: &Chain) -> Result<Option<u64>> {
+        let Some(state) = &self.state else { return Ok(None) };
+        let version = state.transaction_version(self.log.as_ref(), app_id(chain)).await;
+        let version = version.map_err(|cause| failed(cause, &self.name))?;
+        Ok(version.and_then(|version| u64::try_from(version).ok()))
+    }
+
+    /// The files of an account that the table shows, as they would be removed: by their path in the lake.
+    fn live(&self, chain: &Chain) -> Result<BTreeMap<String, Remove>> {
+        let Some(state) = &self.state else { return Ok(BTreeMap::new()) };
+        let ours = format!("account={}/", chain.account);
+        let files = state.log_data().into_iter().filter(|file| file.path().starts_with(&ours));
+        Ok(files.map(|file| (format!("{}/{}", self.name, file.path()), file.remove_action(true))).collect())
+    }
+
+    /// Makes the table show a manifest.
+    async fn commit(&self, lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
+        let mut old = self.live(chain)?;
+        let wanted = files(manifest);
+        let new: Vec<_> = wanted
+            .iter()
+            .map(|(path, object)| (path, *object))
+            .filter(|(path, _)| old.remove(*path).is_none())
+            .collect();
+        put_in_place(lake, chain, &new).await?;
+        let at = manifest.committed_at.as_millisecond();
+        let adds = new.iter().map(|(path, object)| self.add(lake, manifest, path, object, at)).collect();
+        let adds = together(adds).await?;
+        let removes = old.into_values().map(|remove| Remove { deletion_timestamp: Some(at), ..remove });
+        let actions = adds.into_iter().map(Action::Add).chain(removes.map(Action::Remove));
+        let mut actions: Vec<Action> = actions.collect();
+        actions.splice(0..0, self.schema(manifest)?);
+        let transaction =
+            Transaction::new_with_last_update(app_id(chain), version(manifest.version), Some(at));
+        let info = CommitInfo { timestamp: Some(at), ..info_of("publish", told(manifest)) };
+        self.transact(actions, Some(transaction), info).await
+    }
+
+    async fn add(
+        &self,
+        lake: &Lake,
+        manifest: &Manifest,
+        path: &str,
+        object: &Object,
+        at: i64,
+    ) -> Result<Add> {
+        let stats = stats::of(lake, &object_path(&manifest.chain(), &object.name), object).await?;
+        let key = manifest.partitions.iter().find(|partition| partition.objects.contains(object));
+        let [account, month] = &manifest.partition_columns;
+        let value = key.map(|partition| &partition.key).filter(|key| key.value != DEFAULT_PARTITION);
+        let values = [
+            (account.clone(), Some(manifest.account.to_string())),
+            (month.clone(), value.map(|key| key.value.clone())),
+        ];
+        let relative = path.strip_prefix(&format!("{}/", self.name)).unwrap_or(path);
+        Ok(Add {
+            path: relative.to_owned(),
+            partition_values: values.into(),
+            size: size(object.bytes),
+            modification_time: at,
+            data_change: true,
+            stats: Some(stats),
+            tags: None,
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        })
+    }
+
+    /// What a new table begins with, or a changed schema. Columns only come: files of other accounts may have what ours lack.
+    fn schema(&self, manifest: &Manifest) -> Result<Vec<Action>> {
+        let mut fields: Vec<StructField> = Vec::new();
+        let bug = |cause: String| {
+            Error::new(Kind::Bug, "the columns of a table are none of Delta's")
+                .with("table", &self.name)
+                .caused_by(cause)
+        };
+        if let Some(state) = &self.state {
+            fields = state.schema().fields().cloned().collect();
+        }
+        let arrow = manifest.schema.to_arrow()?;
+        for field in arrow.fields() {
+            let ours = StructField::nullable(field.name(), delta_type(field).map_err(bug)?);
+            match fields.iter().find(|there| there.name() == ours.name()) {
+                Some(there) if there.data_type() != ours.data_type() => {
+                    return Err(Error::new(Kind::Contract, "a column has another type in the Delta table")
+                        .with("table", &self.name)
+                        .with("column", field.name())
+                        .with("in the Delta table", there.data_type())
+                        .with("in the lake", ours.data_type())
+                        .hint("remove the table's folder and run again: it is written anew from the lake"));
+                }
+                Some(_) => {}
+                // Partition columns stand at the end.
+                None => {
+                    fields.insert(fields.len().saturating_sub(if self.state.is_some() { 2 } else { 0 }), ours)
+                }
+            }
+        }
+        if let Some(state) = &self.state {
+            if fields.len() == state.schema().fields().len() {
+                return Ok(Vec::new());
+            }
+            let schema = StructType::try_new(fields).map_err(|cause| bug(cause.to_string()))?;
+            use deltalake_core::kernel::MetadataExt as _;
+            let changed = state.metadata().clone().with_schema(&schema);
+            return Ok(vec![Action::Metadata(changed.map_err(|cause| failed(cause, &self.name))?)]);
+        }
+        let partition = manifest.partition_columns.iter();
+        fields.extend(partition.map(|name| StructField::nullable(name, DataType::STRING)));
+        let schema = StructType::try_new(fields).map_err(|cause| bug(cause.to_string()))?;
+        let settings = [
+            ("delta.checkpointInterval", CHECKPOINT_EVERY),
+            ("delta.logRetentionDuration", KEPT),
+            ("delta.deletedFileRetentionDuration", KEPT),
+        ];
+        let metadata = new_metadata(&schema, &manifest.partition_columns, settings);
+        let protocol = serde_json::from_value(json!({"minReaderVersion": 1, "minWriterVersion": 2}));
+        Ok(vec![
+            Action::Protocol(protocol.map_err(|cause| bug(cause.to_string()))?),
+            Action::Metadata(metadata.map_err(|cause| failed(cause, &self.name))?),
+        ])
+    }
+
+    /// One transaction on the table as it was opened; fails when somebody was first.
+    async fn transact(
+        &self,
+        mut actions: Vec<Action>,
+        transaction: Option<Transaction>,
+        info: CommitInfo,
+    ) -> Result<()> {
+        actions.insert(0, Action::CommitInfo(info));
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_cleanup_expired_logs(Some(false))
+            .with_application_transactions(transaction.into_iter().collect());
+        let operation =
+            DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
+        let state = self.state.as_ref().map(|state| state as &dyn TableReference);
+        let commit = CommitBuilder::from(properties).with_actions(actions);
+        let done = commit.build(state, Arc::clone(&self.log), operation).await;
+        done.map(drop).map_err(|cause| failed(cause, &self.name))
+    }
+}
+
+fn info_of(what: &str, told: Value) -> CommitInfo {
+    CommitInfo {
+        operation: Some("WRITE".to_owned()),
+        operation_parameters: Some(HashMap::from([
+            ("mode".to_owned(), json!("Overwrite")),
+            ("payoutlake".to_owned(), json!(what)),
+        ])),
+        engine_info: Some(concat!("payoutlake/", env!("CARGO_PKG_VERSION")).to_owned()),
+        info: HashMap::from([("payoutlake".to_owned(), told)]),
+        ..CommitInfo::default()
+    }
+}
+
+/// What a transaction tells of its commit: which it is, and what the account's rows add up to.
+fn told(manifest: &Manifest) -> Value {
+    let totals = manifest.totals();
+    let mut sums: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for ((column, currency), units) in &totals.sums {
+        sums.entry(column).or_default().insert(currency, format_money(*units));
+    }
+    json!({
+        "account": manifest.account,
+        "manifest": manifest.version,
+        "committed_at": manifest.committed_at,
+        "run_id": manifest.run_id,
+        "cause": manifest.operation.cause,
+        "what": manifest.operation.what,
+        "rows": totals.rows,
+        "sums": sums,
+    })
+}
+
+/// What Delta calls a type of ours; the files have it as it is.
+fn delta_type(field: &Field) -> std::result::Result<DataType, String> {
+    let primitive = match field.data_type() {
+        Arrow::Utf8 => PrimitiveType::String,
+        Arrow::Boolean => PrimitiveType::Boolean,
+        Arrow::Int32 => PrimitiveType::Integer,
+        Arrow::Int64 => PrimitiveType::Long,
+        Arrow::Date32 => PrimitiveType::Date,
+        Arrow::Timestamp(TimeUnit::Microsecond, Some(_)) => PrimitiveType::Timestamp,
+        Arrow::Binary | Arrow::FixedSizeBinary(_) => PrimitiveType::Binary,
+        Arrow::Decimal128(precision, scale) => {
+            let scale = u8::try_from(*scale).map_err(|_| format!("{field}: scale"))?;
+            PrimitiveType::decimal(*precision, scale).map_err(|cause| cause.to_string())?
+        }
+        _ => return Err(field.to_string()),
+    };
+    Ok(DataType::Primitive(primitive))
+}
+
+fn version(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn failed(cause: impl std::fmt::Display, table: &str) -> Error {
+    let answer = redact_text(&cause.to_string()).split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::new(Kind::Destination, "the Delta table cannot be read or written")
+        .with("table", table)
+        .hint(
+            "what was committed is safe, and the next command publishes it; a table that is damaged may be removed with its \
+             folder: it is written anew from the lake",
+        )
+        .caused_by(answer)
+}

@@ -1,0 +1,192 @@
+//! Delta tables: what other readers find there, now and at every version and time, and that they heal.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::readers::{readers_agree, script, with_ten_digits};
+use crate::servers::{self, Stand};
+use crate::world::World;
+
+const SUMS: &str =
+    "SELECT earning_month, count(*), sum(earning_amount_usd) FROM transaction_history GROUP BY 1 ORDER BY 1";
+
+/// The embedded sandbox at one day, published as Delta.
+fn run(world: &World, as_of: &str) {
+    let text = std::fs::read_to_string(world.pipeline("", "publish = \"delta\"")).unwrap();
+    world.write("pipeline.toml", text.replace("2026-11-23", as_of));
+    world.ok(&["run", "pipeline.toml"]);
+}
+
+fn sql_at(world: &World, at: &str) -> Vec<String> {
+    let done = world.ok(&["sql", "--lake", "lake", "--format", "csv", "--as-of", at, SUMS]);
+    done.stdout.lines().skip(1).map(with_ten_digits).collect()
+}
+
+fn lines(value: &Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect()
+}
+
+fn log(world: &World) -> Vec<String> {
+    let files = world.files("lake");
+    files.into_iter().map(|(name, _)| name).filter(|name| name.contains("_delta_log")).collect()
+}
+
+#[test]
+fn other_readers_find_the_same_now_and_at_every_version_and_time() {
+    let world = World::new();
+    let pause = std::time::Duration::from_millis(1200);
+    let mut between = Vec::new();
+    for as_of in ["2026-09-20", "2026-10-20", "2026-11-12", "2026-11-23"] {
+        run(&world, as_of);
+        std::thread::sleep(pause);
+        between.push(Timestamp::now().to_string());
+        std::thread::sleep(pause);
+    }
+    readers_agree(&world, &["deltalake", "polars"]);
+
+    let table = world.path("lake/transaction_history");
+    let mut args = vec![table.to_str().unwrap()];
+    args.extend(between.iter().map(String::as_str));
+    let found = script("delta.py", &args);
+    let versions = found["versions"].as_array().unwrap();
+    assert!(versions.len() > 6, "{found:#}");
+    for version in versions {
+        let at = version["committed_at"].as_str().unwrap();
+        assert_eq!(lines(&version["rows"]), sql_at(&world, at), "version {}", version["version"]);
+        // The commit tells the same: rows and sums.
+        let told = &version["told"];
+        let rows: u64 = lines(&version["rows"])
+            .iter()
+            .map(|line| line.split(',').nth(1).unwrap().parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(told["rows"].as_u64(), Some(rows));
+        assert!(told["sums"]["earning_amount_usd"]["USD"].is_string(), "{told}");
+    }
+    for (at, rows) in between.iter().zip(found["times"].as_array().unwrap()) {
+        assert_eq!(lines(rows), sql_at(&world, at), "{at}");
+    }
+    // Every file has its count of rows, and bounds that hold.
+    assert_eq!(found["counted"], found["read"]);
+    assert_eq!(found["outside"], 0);
+
+    // The same again changes nothing.
+    let before = log(&world);
+    world.ok(&["run", "pipeline.toml"]);
+    assert_eq!(log(&world), before);
+}
+
+#[test]
+fn a_table_heals_and_many_transactions_end_in_checkpoints() {
+    let world = World::new();
+    run(&world, "2026-11-12");
+    let sums = world.sql("lake", SUMS);
+    // A file, and the log.
+    for lost in [
+        "payments",
+        "transaction_history/_delta_log",
+        "transaction_history/account=contoso/earning_month=2026-09",
+    ] {
+        std::fs::remove_dir_all(world.path("lake").join(lost)).unwrap();
+    }
+    world.ok(&["run", "pipeline.toml"]);
+    assert_eq!(world.sql("lake", SUMS), sums);
+    readers_agree(&world, &["deltalake", "polars"]);
+
+    let header = "earningId,participantId,programName,transactionCurrency,earningType,earningAmount,earningAmountUSD,earningDate,paymentStatus";
+    for number in 0..25 {
+        world.write(
+            "one.csv",
+            format!("{header}\nX-{number},P-1,CSP,EUR,Rebate,1.00,1.00,2026-07-03T00:00:00Z,SENT\n"),
+        );
+        // Without a pipeline file it is published as before.
+        world.ok(&[
+            "ingest",
+            "--lake",
+            "lake",
+            "--account",
+            "contoso",
+            "--dataset",
+            "transaction_history",
+            "one.csv",
+        ]);
+    }
+    let checkpoints = log(&world).iter().filter(|name| name.contains("checkpoint")).count();
+    assert!(checkpoints >= 2, "{:?}", log(&world));
+    readers_agree(&world, &["deltalake", "polars"]);
+}
+
+#[test]
+fn accounts_share_a_table_and_leave_it_one_by_one() {
+    let world = World::new();
+    run(&world, "2026-11-23");
+    world.ok(&["run", "pipeline.toml", "--account", "fabrikam"]);
+    readers_agree(&world, &["deltalake", "polars"]);
+    let table = |world: &World| {
+        script("delta.py", &[world.path("lake/transaction_history").to_str().unwrap(), "--newest"])
+    };
+    let newest = |found: &Value| found["versions"].as_array().unwrap().last().unwrap()["accounts"].clone();
+    assert_eq!(newest(&table(&world)), serde_json::json!(["contoso", "fabrikam"]));
+
+    // One goes back to Parquet, and then the other.
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    world.write("plain.toml", text.replace("publish = \"delta\"", "publish = \"parquet\""));
+    world.ok(&["run", "plain.toml", "--account", "fabrikam"]);
+    assert_eq!(newest(&table(&world)), serde_json::json!(["contoso"]));
+    world.ok(&["run", "plain.toml"]);
+    assert!(log(&world).is_empty(), "{:?}", log(&world));
+    readers_agree(&world, &["duckdb", "polars", "pyarrow", "spark"]);
+}
+
+#[test]
+fn a_table_on_azure_is_read_there() {
+    let Some(stand) = Stand::new(Some(&servers::AZURE)) else { return };
+    stand.world.pipeline("", "publish = \"delta\"");
+    stand.ok(&["run", "pipeline.toml"]);
+    stand.ok(&["run", "pipeline.toml"]);
+    let copy = stand.lake();
+    let found = script("delta.py", &[copy.join("transaction_history").to_str().unwrap()]);
+    let newest = found["versions"].as_array().unwrap().last().unwrap();
+    let ours: Vec<String> = stand.sql(SUMS).iter().map(|line| with_ten_digits(line)).collect();
+    assert_eq!(lines(&newest["rows"]), ours);
+    // And where it is, with deltalake's own client.
+    let there = script(
+        "delta.py",
+        &[&stand.url("transaction_history"), "--azurite", &stand.setting("AZURE_STORAGE_ENDPOINT")],
+    );
+    assert_eq!(there["versions"].as_array().unwrap().last().unwrap()["rows"], newest["rows"]);
+}
+
+#[test]
+fn old_files_go_when_no_kept_version_needs_them() {
+    let world = World::new();
+    run(&world, "2026-11-12");
+    run(&world, "2026-11-23");
+    let files = || {
+        world
+            .files("lake/transaction_history")
+            .into_iter()
+            .filter(|(name, _)| name.ends_with(".parquet"))
+            .count()
+    };
+    let before = files();
+    // Nothing is old enough.
+    world.ok(&["lake", "maintain", "--lake", "lake", "--keep-days", "0"]);
+    assert_eq!(files(), before);
+    age(&world.path("lake"));
+    world.ok(&["lake", "maintain", "--lake", "lake", "--keep-days", "0"]);
+    assert!(files() < before, "nothing was removed of {before}");
+    readers_agree(&world, &["deltalake", "polars"]);
+    assert_eq!(world.sql("lake", "SELECT count(*) > 0 FROM transaction_history"), ["true"]);
+}
+
+/// Makes every file ten days old.
+fn age(folder: &Path) {
+    let done = std::process::Command::new("find")
+        .arg(folder)
+        .args(["-type", "f", "-exec", "touch", "-d", "10 days ago", "{}", "+"])
+        .status()
+        .unwrap();
+    assert!(done.success());
+}
