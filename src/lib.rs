@@ -49,3 +49,6 @@ pub mod _schemas {}
 
 #[doc = include_str!("docs/sign-in.md")]
 pub mod _sign_in {}
+
+#[doc = include_str!("docs/storage.md")]
+pub mod _storage {}

@@ -66,7 +66,6 @@ impl Lake {
             Some(disk) => disk.spool_dir(),
             None => tempfile::tempdir().map_err(|cause| {
                 Error::new(Kind::Destination, "no files can be written on this machine")
-                    .with("folder", std::env::temp_dir().display())
                     .hint("free some space there, or set TMPDIR to a folder that has some: files are made there before they go to the lake's storage")
                     .caused_by(cause)
             }),

@@ -246,7 +246,7 @@ fn without_a_terminal_nobody_is_asked() {
     ] {
         refused(&world.run(args), 2, words);
     }
-    refused(&world.run(&["init", "--lake", "s3://bucket/lake"]), 78, &["storage 's3'"]);
+    refused(&world.run(&["init", "--lake", "ftp://host/lake"]), 78, &["'ftp' is no storage"]);
     let address = ["init", "--offline", "--api", "https://user:canary@host/"];
     let done = world.run(&[&address[..], &IDS].concat());
     refused(&done, 78, &["a user name or a password"]);

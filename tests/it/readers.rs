@@ -236,6 +236,7 @@ fn readers_of_delta_never_see_half_a_commit() {
     half_a_commit("delta");
 }
 
+#[expect(clippy::print_stdout, reason = "how much was seen")]
 fn half_a_commit(publish: &str) {
     let world = World::new();
     world.pipeline("", &format!("publish = \"{publish}\""));

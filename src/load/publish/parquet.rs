@@ -162,6 +162,13 @@ async fn mend(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
+/// Removes all that was published so.
+pub(super) async fn withdraw(lake: &Lake, chain: &Chain) -> Result<()> {
+    let there = lake.list(&published_folder(chain)).await?;
+    let ours = there.iter().filter(|path| is_ours(path.as_ref()));
+    together(ours.map(|path| lake.remove(path)).collect()).await.map(drop)
+}
+
 /// A file that only payoutlake makes: `part-0.parquet` two folders below the table's.
 fn is_ours(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();

@@ -24,7 +24,7 @@ use object_store::prefix::PrefixStore;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Format, Installed, put_in_place, remove, wanted};
+use super::{Format, Installed, parquet, put_in_place, wanted};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{
     Chain, Lake, Manifest, Object, object_path, published_folder, published_path, published_prefix, together,
@@ -51,14 +51,13 @@ pub(super) async fn publish(lake: &Lake, manifest: &Manifest, installed: Option<
         }
         return Ok(());
     }
-    if was.manifest == 0 {
-        // Tells the next command that these folders are published, should this one not come to its end.
+    if was.manifest == 0 || was.format == Format::Parquet {
+        // Tells the next command that these folders are published so, should this one not come to its end.
         note(lake, &chain, 0).await?;
     }
     let shown = follow(lake, &chain).await?;
-    // What was published as plain Parquet before.
-    if was.format == Format::Parquet {
-        together(was.files.keys().map(|path| remove(lake, path)).collect()).await?;
+    if was.manifest == 0 || was.format == Format::Parquet {
+        parquet::withdraw(lake, &chain).await?;
     }
     note(lake, &chain, shown).await
 }
