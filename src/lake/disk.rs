@@ -82,9 +82,19 @@ impl Disk {
 
     /// Writes or replaces a file; a loss of power may lose it.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.place(path, bytes, false)
+    }
+
+    /// Writes or replaces a file, durably.
+    pub fn replace_durably(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.place(path, bytes, true)?;
+        self.sync(path)
+    }
+
+    fn place(&self, path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
         self.meter.begin(Op::Put);
         let target = self.at(path);
-        let placed = self.write_new(&target, bytes, false).and_then(|file| {
+        let placed = self.write_new(&target, bytes, durable).and_then(|file| {
             self.meter.point();
             file.persist(&target).map_err(|refused| refused.error)
         });

@@ -9,11 +9,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectMeta;
 use object_store::path::Path;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     AsOf, Chain, Held, Lake, Ledger, Manifest, Tag, manifest_path, objects_prefix, published_folder,
-    raw_prefix, receipts_prefix, together,
+    published_path, raw_prefix, receipts_prefix, together,
 };
 use crate::error::Result;
 use crate::model::RunId;
@@ -122,7 +122,14 @@ impl Sweep<'_> {
             // All history is younger, or what is older is gone already.
             _ => 0,
         };
-        let first_kept = needed.map_or(at_cutoff, |needed| at_cutoff.min(needed));
+        let shown = self.lake.get_json::<Shown>(&published_path(chain)).await;
+        let shown = shown.unwrap_or_default().filter(|shown| shown.format.as_deref() == Some("delta"));
+        let behind = shown.map(|shown| shown.manifest);
+        if behind.is_some_and(|behind| !versions.contains(&behind)) {
+            // What the Delta table shows cannot be told from what it does not.
+            objects.retain(|object| object.location.prefix_matches(&objects_prefix(chain)));
+        }
+        let first_kept = [needed, behind].into_iter().flatten().fold(at_cutoff, u64::min);
         let (kept, expired): (Vec<u64>, Vec<u64>) =
             versions.iter().partition(|version| **version >= first_kept || pinned.contains(version));
 
@@ -208,7 +215,15 @@ impl Sweep<'_> {
     }
 }
 
-/// `<64 hex digits>-<run>.parquet`, see [`Object`].
+/// Of the record of what is published (see `load::publish`), what must not be removed.
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    format: Option<String>,
+    manifest: u64,
+}
+
+/// `<64 hex digits>-<run>.parquet`, see [`super::Object`].
 fn is_object(path: &Path) -> bool {
     let name = path.filename().and_then(|name| name.strip_suffix(".parquet")).unwrap_or_default();
     name.split_once('-')

@@ -128,7 +128,14 @@ impl ObjectStore for Metered {
         let bytes: Bytes = payload.into();
         let put = match options.mode {
             PutMode::Create => disk.create(to, &bytes),
-            PutMode::Overwrite | PutMode::Update(_) => disk.replace(to, &bytes).map(|()| Created::New),
+            PutMode::Overwrite => disk.replace_durably(to, &bytes).map(|()| Created::New),
+            PutMode::Update(_) => {
+                let implementer = "local disk".to_owned();
+                return Err(Error::NotImplemented {
+                    operation: "conditional update".to_owned(),
+                    implementer,
+                });
+            }
         };
         match put {
             Ok(Created::New) => Ok(PutResult { e_tag: None, version: None }),

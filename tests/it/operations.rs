@@ -7,15 +7,20 @@ use payoutlake::lake::{
 use payoutlake::model::{DatasetName, RunId, StorageOps};
 use uuid::Uuid;
 
+use crate::servers::{self, Stand};
 use crate::world::World;
 
 /// Operations of the newest run, without the ledger's words of the service: how many there are is a matter of time.
 fn operations(world: &World) -> StorageOps {
-    let newest = world.files("lake/_payoutlake/runs").pop().unwrap();
+    operations_of(world, "lake")
+}
+
+fn operations_of(world: &World, lake: &str) -> StorageOps {
+    let newest = world.files(&format!("{lake}/_payoutlake/runs")).pop().unwrap();
     let receipt: serde_json::Value = serde_json::from_slice(&newest.1).unwrap();
     let mut operations: StorageOps = serde_json::from_value(receipt["storage"].clone()).unwrap();
     let run = receipt["run_id"].as_str().unwrap();
-    let exports = world.exports("lake");
+    let exports = world.exports(lake);
     let events = exports.values().filter(|events| events.contains(run));
     let heard = events.map(|events| events.matches("\"event\": \"status\"").count() as u64).sum::<u64>();
     // Each is written after a look at whether the export is still open, and put away when it is closed.
@@ -77,4 +82,34 @@ async fn a_run_asks_the_same_of_the_storage_after_a_thousand_commits() {
     world.ok(&["run", "pipeline.toml"]);
     world.ok(&["run", "pipeline.toml"]);
     assert_eq!(operations(&world), quiet, "the cost of a run grows with the history");
+}
+
+/// What a cloud bills: one copy for each month that changed, and no more of the rest than on local disk.
+#[test]
+fn a_run_on_an_object_store_copies_each_month_that_changed_once() {
+    let Some(stand) = Stand::new(Some(&servers::S3)) else { return };
+    stand.world.pipeline("", "");
+    stand.ok(&["run", "pipeline.toml"]);
+    let lake = stand.lake();
+    let first = operations_of(&stand.world, "downloaded");
+    let tables = ["transaction_history", "payments"];
+    let months = tables.map(|table| stand.world.files(&format!("downloaded/{table}")).len() as u64);
+    let all = Chain::new("transaction_history", &payoutlake::model::Account::parse("contoso").unwrap());
+    assert!(lake.join("_payoutlake/published").join(&all.table).exists());
+    // Derived tables follow commit by commit: their one month changes with each.
+    assert!(
+        first.copy >= months.iter().sum() && first.copy <= months.iter().sum::<u64>() + 16,
+        "{first:?} {months:?}"
+    );
+    let ceiling = StorageOps { list: 60, get: 540, put: 160, copy: 50, remove: 50 };
+    assert!(first.list <= ceiling.list && first.get <= ceiling.get, "{first:?}");
+    assert!(first.put <= ceiling.put && first.remove <= ceiling.remove, "{first:?}");
+
+    stand.ok(&["run", "pipeline.toml"]);
+    stand.lake();
+    let quiet = operations_of(&stand.world, "downloaded");
+    let ceiling = StorageOps { list: 24, get: 345, put: 71, copy: 0, remove: 50 };
+    assert_eq!(quiet.copy, 0, "{quiet:?}");
+    assert!(quiet.list <= ceiling.list && quiet.get <= ceiling.get, "{quiet:?}");
+    assert!(quiet.put <= ceiling.put && quiet.remove <= ceiling.remove, "{quiet:?}");
 }

@@ -145,9 +145,17 @@ async fn bring_into_line(
         (Format::Parquet, Some(Format::Delta)) => {
             // Who globs the folder must not find the files of both.
             delta::withdraw(lake, chain).await?;
-            parquet::publish(lake, manifest, None).await
+            lake.replace_json(&published_path(chain), &Installed::default()).await?;
+            delta::drop_unused_log(lake, &chain.table).await?;
+            parquet::publish(lake, manifest, Some(Installed::default())).await
         }
-        (Format::Parquet, _) => parquet::publish(lake, manifest, installed).await,
+        (Format::Parquet, _) => {
+            // The change from Delta may have been cut short.
+            if installed.as_ref().is_some_and(|installed| installed.manifest == 0) {
+                delta::drop_unused_log(lake, &chain.table).await?;
+            }
+            parquet::publish(lake, manifest, installed).await
+        }
         (Format::Delta, _) => delta::publish(lake, manifest, installed).await,
     }
 }
@@ -155,7 +163,11 @@ async fn bring_into_line(
 /// The record of what is published; one that cannot be read is a projection like the rest, and is made anew.
 async fn record(lake: &Lake, chain: &Chain) -> Result<Option<Installed>> {
     match lake.get_json(&published_path(chain)).await {
-        Err(error) if error.kind() == Kind::Contract => Ok(Some(Installed::default())),
+        Err(error) if error.kind() == Kind::Contract => {
+            let is_delta = delta::has_log(lake, &chain.table).await?;
+            let format = if is_delta { Format::Delta } else { Format::Parquet };
+            Ok(Some(Installed { format, ..Installed::default() }))
+        }
         read => read,
     }
 }

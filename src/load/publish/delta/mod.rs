@@ -35,11 +35,14 @@ use crate::secret::redact_text;
 /// How many transactions of others may come before ours.
 const MAX_CONFLICTS: u32 = 100;
 
+/// How many commits a table may be behind and still get each as a version of its own.
+const MAX_PENDING: usize = 20;
+
 /// How long other engines are told to keep what versions need; payoutlake keeps by its own retention.
 const KEPT: &str = "interval 400 days";
 
 /// Readers of a table read one document for each transaction since the last checkpoint.
-const CHECKPOINT_EVERY: &str = "20";
+const CHECKPOINT_EVERY: &str = "10";
 
 pub(super) async fn publish(lake: &Lake, manifest: &Manifest, installed: Option<Installed>) -> Result<()> {
     let chain = manifest.chain();
@@ -70,87 +73,124 @@ async fn note(lake: &Lake, chain: &Chain, manifest: u64) -> Result<()> {
 
 /// Commits what the table does not show yet, oldest first; the manifest that it shows then.
 async fn follow(lake: &Lake, chain: &Chain) -> Result<u64> {
-    for _ in 0..MAX_CONFLICTS {
-        let Some(newest) = chain.newest(lake).await? else { return Ok(0) };
-        let table = Table::open(lake, &chain.table).await?;
+    let mut lost = 0;
+    loop {
+        // The table before the manifests: another publisher may be faster, and then it is not ahead of what we know.
+        let mut table = Table::open(lake, &chain.table).await?;
         let shown = table.shown(chain).await?;
-        let Some(next) = next(lake, chain, shown, &newest).await? else { return Ok(newest.version) };
-        if let Err(error) = table.commit(lake, chain, &next).await {
-            // It may be ours all the same, or somebody was first: the table tells.
-            let now = Table::open(lake, &chain.table).await?;
-            if now.version() == table.version() {
-                return Err(error);
+        let Some(newest) = chain.newest(lake).await? else { return Ok(0) };
+        let mut done = Ok(());
+        for manifest in pending(lake, chain, shown, &newest).await? {
+            done = table.commit(lake, chain, &manifest).await;
+            if done.is_err() {
+                break;
             }
         }
+        if done.is_ok() {
+            let live = table.live(chain)?;
+            if live.keys().eq(files(&newest).keys()) {
+                return Ok(newest.version);
+            }
+            // It says that it shows this manifest, and has other files: somebody else's hand, or a lake of another time.
+            done = table.commit(lake, chain, &newest).await;
+        }
+        lost += 1;
+        retry_after(lake, &table, done, lost).await?;
     }
-    Err(Error::new(Kind::Destination, "other writers kept changing the Delta table")
-        .with("table", &chain.table)
-        .with("attempts", MAX_CONFLICTS)
-        .hint("the commit itself is safe; the next command publishes it"))
 }
 
-/// The oldest manifest with rows that the table does not show. A table that shows nothing yet begins with the newest.
-async fn next(lake: &Lake, chain: &Chain, shown: Option<u64>, newest: &Manifest) -> Result<Option<Manifest>> {
-    let Some(shown) = shown else { return Ok(Some(newest.clone())) };
-    let mut next = None;
+/// Whether a transaction that failed may be tried again: only because somebody was first.
+async fn retry_after(lake: &Lake, table: &Table, done: Result<()>, lost: u32) -> Result<()> {
+    let Err(error) = done else { return Ok(()) };
+    // It may be ours all the same: the table tells when it is looked at again.
+    if Table::open(lake, &table.name).await?.version() == table.version() {
+        return Err(error);
+    }
+    match lost < MAX_CONFLICTS {
+        true => Ok(()),
+        false => Err(error.with("attempts", lost)),
+    }
+}
+
+/// The manifests that changed rows and that the table does not show, oldest first. A table that shows nothing yet, that is
+/// far behind, or that shows what the lake does not know, goes on with the newest.
+async fn pending(lake: &Lake, chain: &Chain, shown: Option<u64>, newest: &Manifest) -> Result<Vec<Manifest>> {
+    let only_newest = || Ok(vec![newest.clone()]);
+    let Some(shown) = shown.filter(|shown| *shown <= newest.version) else { return only_newest() };
+    let mut pending = Vec::new();
     let mut rewritten_in = newest.rewritten_in;
     // From each version that changed rows to the one before: what only confirms is not read.
     while rewritten_in > shown {
-        let Some(manifest) = chain.read(lake, rewritten_in).await? else { break };
+        let Some(manifest) = chain.read(lake, rewritten_in).await? else { return only_newest() };
         let before = match rewritten_in {
             1 => None,
             version => chain.read(lake, version - 1).await?,
         };
-        next = Some(manifest);
+        pending.push(manifest);
+        if pending.len() > MAX_PENDING {
+            return only_newest();
+        }
         let Some(before) = before else { break };
         rewritten_in = before.rewritten_in;
     }
-    Ok(next)
+    pending.reverse();
+    Ok(pending)
 }
 
-/// Compares the files with the manifest, and brings back what somebody removed: files, or the whole log.
+/// Compares the table with the manifest, and brings back what somebody removed: files, the log, or what the log says.
 pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
     let chain = manifest.chain();
-    let there: BTreeMap<String, u64> = lake
-        .list_all(&published_folder(&chain))
-        .await?
-        .into_iter()
-        .map(|meta| (meta.location.to_string(), meta.size))
-        .collect();
+    let there = lake.list_all(&published_folder(&chain)).await?;
+    let there: BTreeMap<String, u64> =
+        there.into_iter().map(|meta| (meta.location.to_string(), meta.size)).collect();
     let wanted = files(manifest);
     let all = wanted.iter().map(|(path, object)| (path, *object));
     let lost: Vec<_> = all.filter(|(path, object)| there.get(*path) != Some(&object.bytes)).collect();
     put_in_place(lake, &chain, &lost).await?;
-    if lake.list(&log(&chain.table)).await?.is_empty() {
+    let table = Table::open(lake, &chain.table).await?;
+    if !table.live(&chain)?.keys().eq(wanted.keys()) {
         follow(lake, &chain).await?;
     }
     Ok(())
 }
 
-/// Ends the publishing of an account as Delta: its rows leave the table, and the last account takes the log along.
+/// Ends the publishing of an account as Delta: its rows leave the table, and its files the folder.
 pub(super) async fn withdraw(lake: &Lake, chain: &Chain) -> Result<()> {
-    let mut others = false;
-    for path in lake.list(&published_prefix().join(chain.table.as_str())).await? {
-        let installed: Option<Installed> = lake.get_json(&path).await?;
-        let is_delta = installed.is_some_and(|installed| installed.format == Format::Delta);
-        others |= path != published_path(chain) && is_delta;
-    }
-    if others {
-        for _ in 0..MAX_CONFLICTS {
-            let table = Table::open(lake, &chain.table).await?;
-            let gone = table.live(chain)?.into_values().map(Action::Remove).collect::<Vec<_>>();
-            if gone.is_empty() || table.transact(gone, None, info_of("withdrawn", json!({}))).await.is_ok() {
-                break;
-            }
+    // Should this be cut short, nothing is known to be shown.
+    note(lake, chain, 0).await?;
+    for lost in 1.. {
+        let table = Table::open(lake, &chain.table).await?;
+        let gone: Vec<_> = table.live(chain)?.into_values().map(Action::Remove).collect();
+        if gone.is_empty() {
+            break;
         }
-    } else {
-        // The newest first: what is left of a log that is cut short here is a table of an earlier time.
-        for path in lake.list(&log(&chain.table)).await?.into_iter().rev() {
-            lake.remove(&path).await?;
-        }
+        let nothing_shown = Transaction::new(app_id(chain), 0);
+        let done = table.transact(gone, nothing_shown, info_of("withdraw", json!({}))).await;
+        retry_after(lake, &table, done.map(drop), lost).await?;
     }
     let files = lake.list(&published_folder(chain)).await?;
     together(files.iter().map(|path| lake.remove(path)).collect()).await.map(drop)
+}
+
+/// Removes the log of a table that no account publishes as Delta any more.
+pub(super) async fn drop_unused_log(lake: &Lake, table: &str) -> Result<()> {
+    for path in lake.list(&published_prefix().join(table)).await? {
+        // What cannot be read may be one.
+        let read = lake.get_json::<Installed>(&path).await;
+        if !matches!(read, Ok(Some(Installed { format: Format::Parquet, .. }) | None)) {
+            return Ok(());
+        }
+    }
+    // The newest first: what is left of a log that is cut short here is a table of an earlier time.
+    for path in lake.list(&log(table)).await?.into_iter().rev() {
+        lake.remove(&path).await?;
+    }
+    Ok(())
+}
+
+/// Whether a table has a log.
+pub(super) async fn has_log(lake: &Lake, table: &str) -> Result<bool> {
+    Ok(!lake.list(&log(table)).await?.is_empty())
 }
 
 fn log(table: &str) -> Path {
@@ -203,7 +243,8 @@ impl Table {
         let Some(state) = &self.state else { return Ok(None) };
         let version = state.transaction_version(self.log.as_ref(), app_id(chain)).await;
         let version = version.map_err(|cause| failed(cause, &self.name))?;
-        Ok(version.and_then(|version| u64::try_from(version).ok()))
+        // 0: the account has left the table.
+        Ok(version.and_then(|version| u64::try_from(version).ok()).filter(|version| *version > 0))
     }
 
     /// The files of an account that the table shows, as they would be removed: by their path in the lake.
@@ -215,7 +256,9 @@ impl Table {
     }
 
     /// Makes the table show a manifest.
-    async fn commit(&self, lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
+    async fn commit(&mut self, lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
+        // Before anything is put in place: it may be refused.
+        let schema = self.schema(manifest)?;
         let mut old = self.live(chain)?;
         let wanted = files(manifest);
         let new: Vec<_> = wanted
@@ -229,12 +272,12 @@ impl Table {
         let adds = together(adds).await?;
         let removes = old.into_values().map(|remove| Remove { deletion_timestamp: Some(at), ..remove });
         let actions = adds.into_iter().map(Action::Add).chain(removes.map(Action::Remove));
-        let mut actions: Vec<Action> = actions.collect();
-        actions.splice(0..0, self.schema(manifest)?);
+        let actions: Vec<Action> = schema.into_iter().chain(actions).collect();
         let transaction =
             Transaction::new_with_last_update(app_id(chain), version(manifest.version), Some(at));
         let info = CommitInfo { timestamp: Some(at), ..info_of("publish", told(manifest)) };
-        self.transact(actions, Some(transaction), info).await
+        self.state = Some(self.transact(actions, transaction, info).await?);
+        Ok(())
     }
 
     async fn add(
@@ -290,7 +333,10 @@ impl Table {
                         .with("column", field.name())
                         .with("in the Delta table", there.data_type())
                         .with("in the lake", ours.data_type())
-                        .hint("remove the table's folder and run again: it is written anew from the lake"));
+                        .hint(
+                            "two accounts have schema files that do not agree: let both use the same, remove the table's \
+                             folder, and run both again: it is written anew from the lake",
+                        ));
                 }
                 Some(_) => {}
                 // Partition columns stand at the end.
@@ -324,24 +370,24 @@ impl Table {
         ])
     }
 
-    /// One transaction on the table as it was opened; fails when somebody was first.
+    /// One transaction on the table as it was opened, and the table after it; fails when somebody was first.
     async fn transact(
         &self,
         mut actions: Vec<Action>,
-        transaction: Option<Transaction>,
+        transaction: Transaction,
         info: CommitInfo,
-    ) -> Result<()> {
+    ) -> Result<DeltaTableState> {
         actions.insert(0, Action::CommitInfo(info));
         let properties = CommitProperties::default()
             .with_max_retries(0)
             .with_cleanup_expired_logs(Some(false))
-            .with_application_transactions(transaction.into_iter().collect());
+            .with_application_transaction(transaction);
         let operation =
             DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
         let state = self.state.as_ref().map(|state| state as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
         let done = commit.build(state, Arc::clone(&self.log), operation).await;
-        done.map(drop).map_err(|cause| failed(cause, &self.name))
+        done.map(|done| done.snapshot).map_err(|cause| failed(cause, &self.name))
     }
 }
 
