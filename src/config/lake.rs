@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::Environment;
 use super::file::PipelineFile;
-use super::resolve::{RunFlags, file_settings, kill_at, parse_account, with_mutation};
+use super::resolve::{RunFlags, file_settings, kill_at, location, parse_account, with_mutation};
 use crate::engine;
 use crate::error::{Error, Kind, Result};
+use crate::lake::Location;
 use crate::model::{Account, Declared, Invalid, Month, RunId, Window};
 use crate::pipeline::{Covers, Ingest, Raw, Replay, Settings};
 use crate::schema::{Dataset, Registry};
@@ -58,8 +59,10 @@ pub fn pipeline_settings(
 ) -> Result<(Settings, Registry)> {
     let file = PipelineFile::read(path)?;
     let registry = Registry::load(file.schemas.as_deref())?;
-    let settings = file_settings(String::new(), &file, &registry, &RunFlags::default(), environment, clock)
-        .map_err(|error| error.with("file", path.display()))?;
+    let mut settings =
+        file_settings(String::new(), &file, &registry, &RunFlags::default(), environment, clock)
+            .map_err(|error| error.with("file", path.display()))?;
+    settings.lake = settings.lake.named_by(path);
     Ok((settings, registry))
 }
 
@@ -78,7 +81,7 @@ pub fn replay_plan(
             (Settings { command, ..settings }, registry)
         }
         None => {
-            let settings = lake_settings(command, &flags.lake, environment, clock);
+            let settings = lake_settings(command, &flags.lake, environment, clock)?;
             let account = flags.account.unwrap_or_default();
             (Settings { account, ..settings }, Registry::load(flags.schemas.as_deref())?)
         }
@@ -151,26 +154,43 @@ fn ingest_settings(
         return Err(Error::new(Kind::Usage, "nothing says which lake to write")
             .hint("give --lake URL, or --pipeline FILE"));
     };
-    let mut settings = lake_settings("ingest", lake, environment, clock);
+    let mut settings = lake_settings("ingest", lake, environment, clock)?;
     if let Some(account) = &flags.account {
         settings.account = parse_account(account, environment)?;
     }
     Ok((settings, Registry::load(flags.schemas.as_deref())?))
 }
 
+/// The lake that a command names: by a path, a URL, or a pipeline file, of which `[storage]` counts as well.
+///
+/// # Errors
+/// [`Kind::Config`] for a pipeline file that is wrong.
+pub fn lake_at(lake: &str, environment: &Environment) -> Result<Location> {
+    let path = Path::new(lake);
+    if path.extension().is_none_or(|extension| extension != "toml") || !path.is_file() {
+        return Ok(environment.location(lake));
+    }
+    let file = PipelineFile::read(path)?;
+    let named =
+        location(&file, &file.lake, environment).map_err(|error| error.with("file", path.display()))?;
+    Ok(named.named_by(path))
+}
+
 /// Settings of a command that works on a lake without a pipeline file.
-#[must_use]
+///
+/// # Errors
+/// As [`lake_at`].
 pub fn lake_settings(
     command: &str,
     lake: &str,
     environment: &Environment,
     clock: fn() -> Timestamp,
-) -> Settings {
-    Settings {
+) -> Result<Settings> {
+    Ok(Settings {
         command: command.to_owned(),
         run_id: RunId(Uuid::now_v7()),
         account: Account::default(),
-        lake: environment.location(lake),
+        lake: lake_at(lake, environment)?,
         decode: crate::decode::Options::default(),
         normalise: BTreeMap::new(),
         load: with_mutation(crate::load::Options::default(), environment),
@@ -180,7 +200,7 @@ pub fn lake_settings(
         kill_at: kill_at(environment),
         now: clock(),
         clock,
-    }
+    })
 }
 
 /// The engine's options for commands that have no pipeline file.

@@ -20,6 +20,7 @@ pub use file::{
     check_free, write_file,
 };
 pub use lake::{
-    IngestFlags, ReplayFlags, engine_options, ingest_plan, lake_settings, pipeline_settings, replay_plan,
+    IngestFlags, ReplayFlags, engine_options, ingest_plan, lake_at, lake_settings, pipeline_settings,
+    replay_plan,
 };
 pub use resolve::{BackfillFlags, RunFlags, SandboxPlan, run_plan};

@@ -101,7 +101,10 @@ pub(super) fn planned(
     let datasets = datasets(file, &registry, today, flags.backfill.as_ref()).map_err(in_file)?;
     let verb = if flags.backfill.is_some() { "backfill" } else { "run" };
     let command = format!("{verb} {}", path.display());
-    let settings = file_settings(command, file, &registry, flags, environment, clock).map_err(in_file)?;
+    let mut settings = file_settings(command, file, &registry, flags, environment, clock).map_err(in_file)?;
+    if flags.lake.is_none() && !file.storage.is_empty() {
+        settings.lake = settings.lake.named_by(path);
+    }
     let api = api(file);
     let place = auth::Place {
         environment,
@@ -149,12 +152,12 @@ pub(super) fn file_settings(
         engine: engine::Options { memory, ..file.engine.clone() },
         publish: file.publish,
         lake: location(file, lake, environment)?,
-        ..lake_settings(&command, lake, environment, clock)
+        ..lake_settings(&command, "", environment, clock)?
     })
 }
 
 /// The lake's URL with what its storage must know: from the environment, and before that from the file.
-fn location(file: &PipelineFile, lake: &str, environment: &Environment) -> Result<Location> {
+pub(super) fn location(file: &PipelineFile, lake: &str, environment: &Environment) -> Result<Location> {
     let mut location = environment.location(&environment.expand("lake", lake)?);
     // Here the file wins over the environment: it names the lake, and machines set names of storages for other purposes.
     if file.storage.keys().any(|name| Location::is_credential(name)) {
@@ -163,10 +166,15 @@ fn location(file: &PipelineFile, lake: &str, environment: &Environment) -> Resul
     for (name, value) in &file.storage {
         let key = format!("storage.{name}");
         if !Location::is_setting(name) {
-            return Err(Error::new(Kind::Config, "no storage has a setting of this name").with("key", key).hint(
-                "names are those of the environment, in lower case: azure_storage_account_name, aws_endpoint_url, aws_region, \
-                 google_application_credentials; src/docs/storage.md lists them",
-            ));
+            let prefixes = ["azure_storage_", "azure_", "aws_", "google_"];
+            let mut whole = prefixes.iter().map(|prefix| format!("{prefix}{name}"));
+            let meant = whole.find(|whole| Location::is_setting(whole));
+            let meant = meant.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+            return Err(Error::new(Kind::Config, "no storage has a setting of this name")
+                .with("key", key)
+                .hint(format!(
+                    "{meant}names are those of the environment, in lower case; src/docs/storage.md lists them"
+                )));
         }
         location.set(name, Secret::new(environment.expand(&key, value)?));
     }

@@ -14,6 +14,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreScheme, parse_url_opts};
 use url::{Host, Url};
 
+use super::advice::{Asked, Cloud};
 use crate::error::{Error, Kind, Result};
 use crate::secret::{Secret, redact_error, redacted};
 
@@ -23,14 +24,8 @@ pub struct Location {
     url: String,
     // By object_store's names, in lower case: `azure_storage_account_key`.
     options: BTreeMap<String, Secret>,
-}
-
-/// A kind of cloud storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cloud {
-    Azure,
-    S3,
-    Gcs,
+    // What a person gives to a command to reach it with all that is known of it.
+    named_by: Option<PathBuf>,
 }
 
 /// A location, opened.
@@ -39,23 +34,27 @@ pub(super) enum Root {
     Cloud { asked: Asked, store: Arc<dyn ObjectStore>, shown: String },
 }
 
-/// Whom an error is about.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    cloud: Cloud,
-    /// Of a SAS: no storage says that one has expired, some say that it is wrong.
-    good_until: Option<String>,
-}
-
 impl Location {
     /// `options` by object_store's names in any case, as in the environment: `AZURE_STORAGE_ACCOUNT_NAME`,
     /// `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`. Those of another storage than the URL's are of no
     /// consequence.
     #[must_use]
     pub fn new(url: impl Into<String>, options: impl IntoIterator<Item = (String, Secret)>) -> Location {
-        let mut location = Location { url: url.into(), options: BTreeMap::new() };
+        let mut location = Location { url: url.into(), options: BTreeMap::new(), named_by: None };
         options.into_iter().for_each(|(name, value)| location.set(&name, value));
         location
+    }
+
+    /// As a pipeline file names it, with its `[storage]`.
+    #[must_use]
+    pub fn named_by(self, pipeline: &std::path::Path) -> Location {
+        Location { named_by: Some(pipeline.to_owned()), ..self }
+    }
+
+    /// What follows `--lake` in a command that reaches it.
+    #[must_use]
+    pub fn argument(&self) -> String {
+        self.named_by.as_ref().map_or_else(|| self.to_string(), |file| file.display().to_string())
     }
 
     /// A folder on local disk.
@@ -126,9 +125,12 @@ impl Location {
             Ok((ObjectStoreScheme::AmazonS3, path)) if url.scheme() != "https" => (Cloud::S3, path),
             Ok((ObjectStoreScheme::GoogleCloudStorage, path)) => (Cloud::Gcs, path),
             _ => {
-                return Err(
-                    wrong(format!("'{}' is no storage that a lake can be on", url.scheme())).hint(FORMS)
-                );
+                let known = ["s3", "s3a", "gs", "az", "abfs", "abfss"].contains(&url.scheme());
+                return Err(wrong(match known {
+                    true => "the bucket or container is missing, or a part of the path is empty".to_owned(),
+                    false => format!("'{}' is no storage that a lake can be on", url.scheme()),
+                })
+                .hint(FORMS));
             }
         };
         if carries_credential(url) {
@@ -144,7 +146,8 @@ impl Location {
             self.options.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect();
         options.push(("user_agent".to_owned(), concat!("payoutlake/", env!("CARGO_PKG_VERSION")).to_owned()));
         // Emulators on this machine have no certificates; nobody else may be talked to in the clear unasked.
-        if self.endpoint(cloud).is_some_and(|endpoint| is_loopback(&endpoint)) {
+        let endpoint = self.endpoint(cloud)?;
+        if endpoint.as_ref().is_some_and(is_loopback) {
             options.push(("allow_http".to_owned(), "true".to_owned()));
         }
         let (store, _) = parse_url_opts(url, options).map_err(|cause| {
@@ -154,7 +157,11 @@ impl Location {
         })?;
         let store = PrefixStore::new(store, path.clone());
         let asked = Asked { cloud, good_until: self.good_until(cloud) };
-        Ok(Root::Cloud { asked, store: Arc::new(store), shown: self.shown(cloud, url, &path) })
+        Ok(Root::Cloud {
+            asked,
+            store: Arc::new(store),
+            shown: self.shown(cloud, url, &path, endpoint.is_some()),
+        })
     }
 
     fn good_until(&self, cloud: Cloud) -> Option<String> {
@@ -164,16 +171,28 @@ impl Location {
         fields.filter(|(name, _)| name == "se").map(|(_, until)| until.into_owned()).next()
     }
 
-    fn endpoint(&self, cloud: Cloud) -> Option<Url> {
-        cloud.endpoints().iter().find_map(|key| self.option(key)).and_then(|url| Url::parse(url).ok())
+    /// The address that is set in place of the public cloud's.
+    fn endpoint(&self, cloud: Cloud) -> Result<Option<Url>> {
+        let Some((key, text)) = cloud.endpoints().iter().find_map(|key| Some((key, self.option(key)?)))
+        else {
+            return Ok(None);
+        };
+        let url =
+            Url::parse(text).ok().filter(|url| url.has_host() && ["http", "https"].contains(&url.scheme()));
+        let wrong = || {
+            Error::new(Kind::Config, format!("{} is no address", key.to_ascii_uppercase()))
+                .with("lake", self)
+                .hint("give it with its scheme: https://host:9000")
+        };
+        url.map(Some).ok_or_else(wrong)
     }
 
     /// The URL as other programs take it: without what nobody may see, Azure's in the form of its Data Lake.
-    fn shown(&self, cloud: Cloud, url: &Url, path: &Path) -> String {
+    fn shown(&self, cloud: Cloud, url: &Url, path: &Path, elsewhere: bool) -> String {
         let host = url.host_str().unwrap_or_default();
         let (account, rest) = host.split_once('.').unwrap_or((host, ""));
         let first = url.path_segments().and_then(|mut parts| parts.next()).unwrap_or_default();
-        let emulated = self.option("azure_storage_use_emulator").is_some() || self.endpoint(cloud).is_some();
+        let emulated = elsewhere || self.option("azure_storage_use_emulator").is_some();
         let base = match (cloud, url.scheme()) {
             (Cloud::Azure, "https") => format!("abfss://{first}@{account}.dfs.{}", domain(rest)),
             (Cloud::Azure, _) if !url.username().is_empty() => {
@@ -278,194 +297,7 @@ impl fmt::Debug for Location {
 }
 
 const FORMS: &str = "a lake is a local path, file://…, abfss://container@account.dfs.core.windows.net/path, \
-                     az://container/path, s3://bucket/path or gs://bucket/path";
-
-/// What a person must know of a storage that refuses: what its answer says -> what helps.
-type Advice = (&'static str, &'static str);
-
-impl Asked {
-    /// A storage's answer, with what helps.
-    pub(super) fn explain(&self, error: Error, answer: &str) -> Error {
-        let error = match &self.good_until {
-            Some(until) if answer.contains(" 403 ") => error.with("SAS good until", until),
-            _ => error,
-        };
-        match self.good_until {
-            // The same answer as to an identity without a role.
-            Some(_) if answer.contains("AuthorizationPermissionMismatch") => error.hint(
-                "the SAS of AZURE_STORAGE_SAS_TOKEN lacks a permission: read, write, create, delete and list are needed \
-                 (sp=rwcdl)",
-            ),
-            _ => error.hint(self.cloud.advice(answer)),
-        }
-    }
-}
-
-impl Cloud {
-    /// Settings that name another address than the public cloud's, by their canonical names; the first that is set counts.
-    fn endpoints(self) -> &'static [&'static str] {
-        match self {
-            Cloud::Azure => &["azure_storage_endpoint"],
-            Cloud::S3 => &["aws_endpoint_url_s3", "aws_endpoint"],
-            Cloud::Gcs => &["google_base_url"],
-        }
-    }
-
-    fn secret_variable(self) -> &'static str {
-        match self {
-            Cloud::Azure => "AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_ACCOUNT_KEY",
-            Cloud::S3 => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            Cloud::Gcs => "GOOGLE_APPLICATION_CREDENTIALS",
-        }
-    }
-
-    fn needed(self) -> &'static str {
-        match self {
-            Cloud::Azure => {
-                "az://container/path needs AZURE_STORAGE_ACCOUNT_NAME; a key is base64, a SAS token begins with sv="
-            }
-            Cloud::S3 => {
-                "a store that is not Amazon's needs AWS_ENDPOINT_URL, and AWS_ALLOW_HTTP=true without TLS"
-            }
-            Cloud::Gcs => "GOOGLE_APPLICATION_CREDENTIALS names a readable JSON file of a service account",
-        }
-    }
-
-    /// Which container, bucket or account an answer misses, in the storage's own words.
-    fn advice(self, answer: &str) -> &'static str {
-        let table: &[Advice] = match self {
-            Cloud::Azure => AZURE,
-            Cloud::S3 => S3,
-            Cloud::Gcs => GCS,
-        };
-        let known = table.iter().find(|(words, _)| answer.contains(words));
-        known.map_or(
-            "check the storage and its credentials (src/docs/storage.md), and run the same command again",
-            |(_, help)| help,
-        )
-    }
-}
-
-/// Error codes of the Blob service: <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
-/// and of Entra: <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>.
-const AZURE: &[Advice] = &[
-    ("ContainerNotFound", "create the container, or correct its name in the lake's URL"),
-    ("The specified container does not exist", "create the container, or correct its name in the lake's URL"),
-    ("FilesystemNotFound", "create the container, or correct its name in the lake's URL"),
-    (
-        "AuthorizationPermissionMismatch",
-        "give the identity of AZURE_CLIENT_ID (or the managed identity) the role Storage Blob Data Contributor on the \
-         container; a new role takes some minutes",
-    ),
-    (
-        "AuthorizationResourceTypeMismatch",
-        "the SAS of AZURE_STORAGE_SAS_TOKEN must be for containers and objects (sr=c, or srt=sco)",
-    ),
-    (
-        "AuthorizationProtocolMismatch",
-        "the SAS of AZURE_STORAGE_SAS_TOKEN is for HTTPS alone, and the endpoint is not HTTPS",
-    ),
-    (
-        "Signature not valid in the specified time frame",
-        "AZURE_STORAGE_SAS_TOKEN has expired or is not good yet: make a new one and run the same command again; what was \
-         downloaded and committed is kept",
-    ),
-    (
-        "Signature fields not well formed",
-        "AZURE_STORAGE_SAS_TOKEN is cut or altered: copy it whole, without the '?'",
-    ),
-    (
-        // `AuthenticationFailed`, and Azurite's `AuthorizationFailure`.
-        "Server failed to authenticate the request",
-        "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN is not one of this storage account or has expired, or this \
-         machine's clock is wrong; set another and run the same command again: what was committed is kept",
-    ),
-    (
-        "AuthorizationFailure",
-        "the storage account's firewall lets this machine or identity not in, or the SAS lacks a permission: read, \
-         write, create, delete and list are needed (sp=rwcdl)",
-    ),
-    (
-        "InvalidAuthenticationInfo",
-        "the token of the storage identity is not accepted: sign in again, or renew it",
-    ),
-    (
-        "KeyBasedAuthenticationNotPermitted",
-        "the account forbids keys: unset AZURE_STORAGE_ACCOUNT_KEY and use an identity (AZURE_TENANT_ID, AZURE_CLIENT_ID, \
-         AZURE_CLIENT_SECRET, or a managed identity)",
-    ),
-    ("AADSTS7000222", "the secret of AZURE_CLIENT_SECRET has expired: make a new one for AZURE_CLIENT_ID"),
-    ("AADSTS7000215", "AZURE_CLIENT_SECRET is wrong: set the secret's value, not its id"),
-    ("AADSTS700016", "AZURE_CLIENT_ID is no application of the tenant AZURE_TENANT_ID"),
-    ("AADSTS90002", "there is no tenant AZURE_TENANT_ID"),
-    (
-        "AADSTS",
-        "the storage's sign-in failed: check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
-    ),
-    (
-        "169.254.169.254",
-        "no credential for Azure is set, and this machine has no managed identity: set AZURE_STORAGE_ACCOUNT_KEY, \
-         AZURE_STORAGE_SAS_TOKEN, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or AZURE_USE_AZURE_CLI=true",
-    ),
-    (
-        "PublicAccessNotPermitted",
-        "no credential was sent: unset AZURE_SKIP_SIGNATURE and set one for the storage account",
-    ),
-    (
-        "dns error",
-        "there is no such storage account: correct its name in the lake's URL or AZURE_STORAGE_ACCOUNT_NAME",
-    ),
-];
-
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-const S3: &[Advice] = &[
-    ("NoSuchBucket", "create the bucket, or correct its name in the lake's URL"),
-    ("InvalidAccessKeyId", "AWS_ACCESS_KEY_ID is not known to the storage"),
-    ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID"),
-    (
-        "ExpiredToken",
-        "AWS_SESSION_TOKEN has expired: get new credentials and run the same command again; what was downloaded and \
-         committed is kept",
-    ),
-    ("InvalidToken", "AWS_SESSION_TOKEN does not belong to AWS_ACCESS_KEY_ID: set both anew, or unset it"),
-    ("RequestTimeTooSkewed", "this machine's clock is wrong by more than 15 minutes: set it"),
-    (
-        "AccessDenied",
-        "allow the identity s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the lake's \
-         objects and s3:ListBucket on the bucket",
-    ),
-    ("AllAccessDisabled", "the bucket is closed: choose another"),
-    ("incorrectly configured region", "set AWS_REGION to the region of the bucket"),
-    ("AuthorizationHeaderMalformed", "set AWS_REGION to the region of the bucket"),
-    ("PermanentRedirect", "set AWS_REGION to the region of the bucket"),
-    (
-        "169.254.",
-        "no credential for S3 is set, and this machine has no role: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-         (a profile in ~/.aws is not read)",
-    ),
-    ("dns error", "the storage's host is not found: check AWS_ENDPOINT_URL and AWS_REGION"),
-];
-
-/// <https://cloud.google.com/storage/docs/json_api/v1/status-codes>
-const GCS: &[Advice] = &[
-    ("The specified bucket does not exist", "create the bucket, or correct its name in the lake's URL"),
-    (
-        "invalid_grant",
-        "the key of GOOGLE_APPLICATION_CREDENTIALS is no longer valid, or this machine's clock is wrong",
-    ),
-    (
-        "does not have storage.",
-        "give the service account of GOOGLE_APPLICATION_CREDENTIALS the role Storage Object Admin on the bucket",
-    ),
-    ("UserProjectAccountProblem", "the bucket's project has no billing account"),
-    (
-        // By address or by name.
-        "computeMetadata",
-        "no credential for Google Cloud is set, and this machine has no service account: set \
-         GOOGLE_APPLICATION_CREDENTIALS to a JSON key file",
-    ),
-    ("dns error", "the storage's host is not found: check GOOGLE_BASE_URL, or the network"),
-];
+                     az://container/path, https://account.blob.core.windows.net/container/path, s3://bucket/path or gs://bucket/path";
 
 #[cfg(test)]
 mod tests {
@@ -512,6 +344,7 @@ mod tests {
     fn what_cannot_be_a_lake_is_refused_and_no_credential_told() {
         for (url, word) in [
             ("ftp://host/x", "no storage"),
+            ("s3://", "the bucket or container is missing"),
             ("https://example.com/x", "no storage"),
             ("https://s3.eu-west-1.amazonaws.com/bucket/abc", "s3://"),
             ("s3://my bucket/abc", "cannot be read"),
@@ -528,6 +361,10 @@ mod tests {
             let text = format!("{error:#}");
             assert!(text.contains(word), "{url}: {text}");
             assert!(!text.contains("abc"), "{text}");
+        }
+        for endpoint in ["localhost:9000", "foo", "127.0.0.1:9000"] {
+            let error = location("s3://b/x", &[("AWS_ENDPOINT_URL", endpoint)]).check().unwrap_err();
+            assert_eq!(error.kind(), Kind::Config, "{endpoint}");
         }
         assert!(
             !format!("{:?}", location("az://c", &[("azure_storage_account_key", "abc")])).contains("abc")

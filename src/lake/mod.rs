@@ -23,6 +23,7 @@
 //! ```
 
 mod accounts;
+mod advice;
 mod chain;
 mod disk;
 mod files;

@@ -13,9 +13,10 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions}
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::advice::Asked;
 use super::disk::{self, Disk, not_writable};
 use super::format;
-use super::location::{Asked, Location, Root};
+use super::location::{Location, Root};
 use super::meter::{Meter, Metered};
 use crate::error::{Error, Kind, Result};
 use crate::model::StorageOps;

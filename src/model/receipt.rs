@@ -216,6 +216,9 @@ pub struct Receipt {
     pub command: String,
     pub account: Account,
     pub lake: String,
+    /// What follows `--lake` in a command that reaches it.
+    #[serde(skip)]
+    pub lake_argument: String,
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
     pub tables: Vec<TableReceipt>,

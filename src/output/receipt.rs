@@ -113,7 +113,7 @@ fn next_step(receipt: &Receipt, table: &TableReceipt) -> String {
         }
         name => format!("SELECT * FROM {name} LIMIT 10"),
     };
-    format!("sql --lake {} \"{query}\"", receipt.lake)
+    format!("sql --lake {} \"{query}\"", receipt.lake_argument)
 }
 
 fn verdict(receipt: &Receipt) -> &'static str {

@@ -87,6 +87,7 @@ impl Outcomes {
             command: self.settings.command,
             account: self.settings.account,
             lake: self.settings.lake.to_string(),
+            lake_argument: self.settings.lake.argument(),
             started_at: self.settings.now,
             finished_at,
             tables: self.tables,

@@ -190,3 +190,43 @@ fn a_storage_without_put_if_absent_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_storage_may_be_set_up_in_the_pipeline_file() {
+    let Some(stand) = Stand::new(Some(&servers::AZURE)) else { return };
+    let world = &stand.world;
+    let storage = [
+        ("azure_storage_account_name", "AZURE_STORAGE_ACCOUNT_NAME"),
+        ("azure_endpoint", "AZURE_STORAGE_ENDPOINT"),
+    ];
+    let storage: String =
+        storage.iter().map(|(key, name)| format!("{key} = {:?}\n", stand.setting(name))).collect();
+    let key = "azure_storage_account_key = \"${env:LAKE_KEY}\"\n";
+    world.pipeline("", "");
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    let text = text.replace("lake = \"lake\"", &format!("lake = {:?}", stand.url("below")));
+    world.write("pipeline.toml", format!("{text}\n[storage]\n{storage}{key}"));
+    let run = |args: &[&str]| {
+        let mut command = world.command(args);
+        // Somebody else's, who is not asked.
+        let others =
+            [("AZURE_STORAGE_TOKEN", "canary"), ("AZURE_CLIENT_ID", "canary"), ("AZURE_TENANT_ID", "canary")];
+        command.env("LAKE_KEY", AZURITE_KEY).envs(others);
+        let done = world.finish(command);
+        assert_eq!(done.code, 0, "{args:?}: {}", done.stderr);
+        told(&done, &[]);
+        done
+    };
+    let done = run(PIPELINE);
+    assert!(done.stderr.contains("sql --lake pipeline.toml"), "{}", done.stderr);
+    let rows =
+        run(&["sql", "--lake", "pipeline.toml", "--format", "csv", "SELECT count(*) > 0 FROM payments"]);
+    assert_eq!(rows.stdout.lines().last(), Some("true"));
+    run(&["status", "--lake", "pipeline.toml"]);
+
+    let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
+    world.write("wrong.toml", text.replace("azure_storage_account_key", "account_key"));
+    let done = world.run(&["plan", "wrong.toml"]);
+    assert_eq!(done.code, 78, "{}", done.stderr);
+    told(&done, &["did you mean `azure_storage_account_key`"]);
+}

@@ -172,6 +172,20 @@ fn a_table_on_azure_is_read_there() {
 }
 
 #[test]
+fn nothing_that_was_published_stays_where_nothing_is() {
+    let world = World::new();
+    for publish in ["parquet", "delta"] {
+        world.pipeline("", &format!("publish = \"{publish}\""));
+        world.ok(&["run", "pipeline.toml"]);
+        assert!(!world.files("lake/payments").is_empty());
+        world.pipeline("", "publish = \"none\"");
+        world.ok(&["run", "pipeline.toml"]);
+        assert!(world.files("lake/payments").is_empty(), "{publish}");
+        assert_eq!(world.sql("lake", "SELECT count(*) > 0 FROM payments"), ["true"]);
+    }
+}
+
+#[test]
 fn old_files_go_when_no_kept_version_needs_them() {
     let world = World::new();
     run(&world, "2026-11-12");

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -151,6 +152,8 @@ def make_container(url):
 
 
 if __name__ == "__main__":
+    # The servers end with this, however it ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     sys.exit(main(sys.argv[1:]))

@@ -48,14 +48,14 @@ pub(in crate::cli) struct Changes {
 
 impl Changes {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let lake = pipeline::open_existing(&setting.environment.location(&self.lake)).await?;
+        let lake = pipeline::open_existing(&config::lake_at(&self.lake, &setting.environment)?).await?;
         let span = self.span(&lake).await?;
         if self.dataset.is_some() || self.account.is_some() {
             // A name that the lake does not know is told, instead of answered with nothing.
             let scope = pipeline::Scope { table: self.dataset.clone(), account: self.account.clone() };
             scope.chains(&lake).await?;
         }
-        let settings = config::lake_settings("changes", &self.lake, &setting.environment, setting.clock);
+        let settings = config::lake_settings("changes", &self.lake, &setting.environment, setting.clock)?;
         let progress = Progress::new(setting.style, settings.run_id, setting.clock);
         // Whoever may only read the lake reads it all the same.
         if let Err(error) = pipeline::follow(&settings).await {

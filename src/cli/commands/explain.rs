@@ -59,7 +59,7 @@ impl Explain {
             value,
             account: self.account,
         };
-        let lake = pipeline::open_existing(&setting.environment.location(&self.lake)).await?;
+        let lake = pipeline::open_existing(&config::lake_at(&self.lake, &setting.environment)?).await?;
         let engine = Engine::new(&config::engine_options(), lake.store().clone())?;
         let rows = pipeline::explain(&lake, &engine, &wanted, &decode::Options::default()).await?;
         print_explained(setting.style, &rows);

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::run::resolved;
 use crate::cli::{Setting, confirm};
+use crate::config;
 use crate::config::RunFlags;
 use crate::error::{Error, Kind, Result};
 use crate::model::Month;
@@ -95,8 +96,12 @@ impl Place {
     async fn look(self, which: &Which, setting: &Setting) -> Result<u8> {
         let Some(file) = self.pipeline else {
             let lake = self.lake.unwrap_or_default();
-            let requests =
-                pipeline::requests_in(&setting.environment.location(&lake), which, (setting.clock)()).await?;
+            let requests = pipeline::requests_in(
+                &config::lake_at(&lake, &setting.environment)?,
+                which,
+                (setting.clock)(),
+            )
+            .await?;
             print_requests(setting.style, &requests);
             return Ok(0);
         };

@@ -38,7 +38,7 @@ pub(in crate::cli) struct Sql {
 impl Sql {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
         let sql = self.text()?;
-        let lake = pipeline::open_existing(&setting.environment.location(&self.lake)).await?;
+        let lake = pipeline::open_existing(&config::lake_at(&self.lake, &setting.environment)?).await?;
         let engine = Engine::new(&config::engine_options(), lake.store().clone())?;
         let moment = match &self.as_of {
             Some(text) => Moment::parse(&lake, text).await?,

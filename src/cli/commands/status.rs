@@ -17,7 +17,7 @@ pub(in crate::cli) struct Status {
 
 impl Status {
     pub(in crate::cli) async fn perform(self, setting: &Setting) -> Result<u8> {
-        let lake = pipeline::open_existing(&setting.environment.location(&self.lake)).await?;
+        let lake = pipeline::open_existing(&config::lake_at(&self.lake, &setting.environment)?).await?;
         let engine = Engine::new(&config::engine_options(), lake.store().clone())?;
         let status = pipeline::status(&lake, &engine, (setting.clock)()).await?;
         print_status(setting.style, &status);

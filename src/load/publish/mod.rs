@@ -31,7 +31,7 @@ pub enum Publish {
     Parquet,
     /// A Delta table in each table's folder: `<table>/_delta_log`.
     Delta,
-    /// Nothing is published: the tables are read through payoutlake alone.
+    /// Nothing is published: the tables are read through payoutlake alone. What was published before is taken away.
     None,
     /// As the pipeline does it that wrote the table last; a new table as the lake's others, else as Parquet. For commands
     /// without a pipeline file.
@@ -86,7 +86,7 @@ pub async fn publish(lake: &Lake, how: Publish, manifest: &Manifest) -> Result<(
     let format = match how {
         Publish::Parquet => Format::Parquet,
         Publish::Delta => Format::Delta,
-        Publish::None => return Ok(()),
+        Publish::None => return unpublish(lake, &chain).await,
         Publish::AsBefore if manifest.version > 1 => return catch_up(lake, manifest).await,
         Publish::AsBefore => usual(lake).await?,
     };
@@ -122,7 +122,11 @@ pub async fn heal(lake: &Lake, how: Publish, chains: &[Chain]) -> Result<()> {
             (Publish::Parquet, _) => Format::Parquet,
             (Publish::Delta, _) => Format::Delta,
             (Publish::AsBefore, Some(installed)) => installed.format,
-            (Publish::AsBefore, None) | (Publish::None, _) => continue,
+            (Publish::AsBefore, None) => continue,
+            (Publish::None, _) => {
+                unpublish(lake, chain).await?;
+                continue;
+            }
         };
         bring_into_line(lake, chain, &manifest, format, installed).await?;
         match format {
@@ -170,6 +174,17 @@ async fn record(lake: &Lake, chain: &Chain) -> Result<Option<Installed>> {
         }
         read => read,
     }
+}
+
+/// Takes away what an earlier run has published: folders that nobody looks after any more would be believed.
+async fn unpublish(lake: &Lake, chain: &Chain) -> Result<()> {
+    match record(lake, chain).await? {
+        None => return Ok(()),
+        Some(Installed { format: Format::Delta, .. }) => delta::withdraw(lake, chain).await?,
+        Some(_) => parquet::withdraw(lake, chain).await?,
+    }
+    lake.remove(&published_path(chain)).await?;
+    delta::drop_unused_log(lake, &chain.table).await
 }
 
 /// How a lake publishes its tables.

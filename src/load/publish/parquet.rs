@@ -163,7 +163,6 @@ async fn mend(lake: &Lake, chain: &Chain, manifest: &Manifest) -> Result<()> {
 }
 
 /// Removes all that was published so.
-#[cfg(feature = "delta")]
 pub(super) async fn withdraw(lake: &Lake, chain: &Chain) -> Result<()> {
     let there = lake.list(&published_folder(chain)).await?;
     let ours = there.iter().filter(|path| is_ours(path.as_ref()));

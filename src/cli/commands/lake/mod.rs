@@ -58,14 +58,14 @@ impl Lake {
 
 impl Place {
     async fn open(&self, setting: &Setting) -> Result<lake::Lake> {
-        pipeline::open_existing(&setting.environment.location(&self.lake)).await
+        pipeline::open_existing(&config::lake_at(&self.lake, &setting.environment)?).await
     }
 
     /// What a subcommand that writes works with. It never makes a lake.
     async fn settings(&self, command: &str, setting: &Setting) -> Result<Settings> {
         let _there = self.open(setting).await?;
         let command = format!("lake {command}");
-        Ok(config::lake_settings(&command, &self.lake, &setting.environment, setting.clock))
+        config::lake_settings(&command, &self.lake, &setting.environment, setting.clock)
     }
 }
 

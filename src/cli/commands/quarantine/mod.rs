@@ -7,6 +7,7 @@ mod show;
 use clap::{Args, Subcommand};
 
 use crate::cli::Setting;
+use crate::config;
 use crate::error::Result;
 use crate::load::Refused;
 use crate::model::Account;
@@ -52,7 +53,7 @@ struct Scope {
 
 impl Scope {
     async fn rows(&self, setting: &Setting) -> Result<Vec<Refused>> {
-        let lake = pipeline::open_existing(&setting.environment.location(&self.lake)).await?;
+        let lake = pipeline::open_existing(&config::lake_at(&self.lake, &setting.environment)?).await?;
         pipeline::refused(&lake, self.account.as_ref(), self.dataset.as_deref()).await
     }
 }

@@ -40,7 +40,7 @@ impl Replay {
             schemas: self.schemas,
         };
         if flags.pipeline.is_none() {
-            let lake = pipeline::open_existing(&setting.environment.location(&flags.lake)).await?;
+            let lake = pipeline::open_existing(&config::lake_at(&flags.lake, &setting.environment)?).await?;
             flags.account = Some(pipeline::only_account(&lake, flags.account).await?);
         }
         let replay = config::replay_plan(flags, &setting.environment, setting.clock)?;

@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType as Arrow, Field, TimeUnit};
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::transaction::{
+    CommitBuilder, CommitProperties, TableReference, TransactionError,
+};
 use deltalake_core::kernel::{
     Action, Add, CommitInfo, DataType, PrimitiveType, Remove, StructField, StructType, Transaction,
     new_metadata,
@@ -267,7 +270,9 @@ impl Table {
             .filter(|(path, _)| old.remove(*path).is_none())
             .collect();
         put_in_place(lake, chain, &new).await?;
-        let at = manifest.committed_at.as_millisecond();
+        // Rounded up: at that time, the lake has this commit.
+        let at = manifest.committed_at.as_nanosecond().div_euclid(1_000_000) + 1;
+        let at = i64::try_from(at).unwrap_or(i64::MAX);
         let adds = new.iter().map(|(path, object)| self.add(lake, manifest, path, object, at)).collect();
         let adds = together(adds).await?;
         let removes = old.into_values().map(|remove| Remove { deletion_timestamp: Some(at), ..remove });
@@ -387,7 +392,21 @@ impl Table {
         let state = self.state.as_ref().map(|state| state as &dyn TableReference);
         let commit = CommitBuilder::from(properties).with_actions(actions);
         let done = commit.build(state, Arc::clone(&self.log), operation).await;
-        done.map(|done| done.snapshot).map_err(|cause| failed(cause, &self.name))
+        done.map(|done| done.snapshot).map_err(|cause| match &cause {
+            DeltaTableError::Transaction {
+                source:
+                    TransactionError::UnsupportedTableFeatures(_)
+                    | TransactionError::TableFeaturesRequired(_)
+                    | TransactionError::DeltaTableAppendOnly,
+            } => Error::new(Kind::Contract, "somebody has given the Delta table a property that payoutlake cannot honour")
+                .with("table", &self.name)
+                .hint(
+                    "the rows are committed and in `payoutlake sql`; remove the table's folder, and the next run writes it anew \
+                     from the lake: change feeds and append-only are not for a table that somebody else writes",
+                )
+                .caused_by(cause),
+            _ => failed(cause, &self.name),
+        })
     }
 }
 
