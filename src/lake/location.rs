@@ -346,7 +346,7 @@ mod tests {
             ("ftp://host/x", "no storage"),
             ("s3://", "the bucket or container is missing"),
             ("https://example.com/x", "no storage"),
-            ("https://s3.eu-west-1.amazonaws.com/bucket/abc", "s3://"),
+            ("https://s3.eu-west-1.amazonaws.com/bucket/x", "s3://"),
             ("s3://my bucket/abc", "cannot be read"),
             ("https://acc.blob.core.windows.net:x/c?sig=abc", "cannot be read"),
             ("s3://bucket/x#abc", "'#'"),
