@@ -12,6 +12,7 @@
 //! | `archives` | hostile archives are refused by name |
 //! | `balance` | a row dropped or a cent changed at each hop ends in 65 |
 //! | `crash` | killed at every point of its storage operations, a run loses and doubles nothing |
+//! | `clouds` | a lake on a server has the cells of one on local disk |
 //! | `credentials` | wrong, missing and expiring credentials of the storage; source and storage in two tenants |
 //! | `concurrency` | several writers at once: the newest export stays, nothing is lost |
 //! | `matrix` | every fault of the sandbox at every request ends in the same lake, at once or after the next run |
@@ -46,6 +47,7 @@ mod architecture;
 mod archives;
 mod balance;
 mod check;
+mod clouds;
 mod compatibility;
 mod concurrency;
 mod contract;

@@ -90,6 +90,9 @@ pub fn readers_agree(world: &World, readers: &[&str]) {
             ));
             args.push(format!("{name}:{}", currency.trim_end_matches('\'').replace('\'', "=")));
         }
+        if readers.contains(&"spark") {
+            args.push("--spark".to_owned());
+        }
         let ours: BTreeSet<String> = ours.iter().map(|line| with_ten_digits(line)).collect();
         assert!(ours.len() > 30, "{table} has too little money: {ours:?}");
         let theirs = script("sums.py", &args.iter().map(String::as_str).collect::<Vec<_>>());
