@@ -74,10 +74,6 @@ impl Engine {
         if self.threads > 0 {
             config = config.with_target_partitions(self.threads);
         }
-        // Batches of wide rows are held between the steps of a plan, outside of what the pool counts.
-        let batch = usize::try_from(self.memory / BATCH_SHARE).unwrap_or(usize::MAX);
-        let batch = batch.clamp(LEAST_BATCH, config.batch_size());
-        config = config.with_batch_size(batch);
         // What each of a plan's sorts keeps for merging what it has spilled: on many threads it must fit many times.
         let sorts = (8 * config.target_partitions().max(1)) as u64;
         let spill = usize::try_from(self.memory / sorts).unwrap_or(usize::MAX);
@@ -104,10 +100,6 @@ impl Engine {
         self.memory / KEY_BYTES
     }
 }
-
-/// Of so many bytes of memory a batch has one row: 8,192, which is the engine's own choice, from 256 MiB on.
-const BATCH_SHARE: u64 = 32 * 1024;
-const LEAST_BATCH: usize = 512;
 
 /// Memory for a row of a hundred columns in a plan of sorts and a join: some 2 KiB, and eight times that, because both
 /// sides, their sorts and the streams between them share the pool. With a quarter of it, 1.2 million rows of 107 columns
