@@ -160,9 +160,7 @@ pub(super) fn file_settings(
 pub(super) fn location(file: &PipelineFile, lake: &str, environment: &Environment) -> Result<Location> {
     let mut location = environment.location(&environment.expand("lake", lake)?);
     // Here the file wins over the environment: it names the lake, and machines set names of storages for other purposes.
-    if file.storage.keys().any(|name| Location::is_credential(name)) {
-        location.forget_credentials();
-    }
+    file.storage.keys().for_each(|name| location.forget_others(name));
     for (name, value) in &file.storage {
         let key = format!("storage.{name}");
         if !Location::is_setting(name) {

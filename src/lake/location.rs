@@ -68,16 +68,14 @@ impl Location {
         self.options.insert(canonical(name), value);
     }
 
-    /// Forgets who was to write, before somebody else is named: of two kinds of credential a storage takes the one that it
-    /// likes better.
-    pub fn forget_credentials(&mut self) {
-        self.options.retain(|name, _| !is_credential(name));
-    }
-
-    /// Whether a setting says who writes.
-    #[must_use]
-    pub fn is_credential(name: &str) -> bool {
-        is_credential(&canonical(name))
+    /// Where a setting says who writes, forgets who else was to write on that kind of storage: of two kinds of credential a
+    /// storage takes the one that it likes better.
+    pub fn forget_others(&mut self, name: &str) {
+        let name = canonical(name);
+        if is_credential(&name) {
+            let cloud = name.split('_').next().unwrap_or_default();
+            self.options.retain(|other, _| !(other.starts_with(cloud) && is_credential(other)));
+        }
     }
 
     /// Whether a storage has a setting of this name, with the storage's prefix: `azure_storage_account_name`.

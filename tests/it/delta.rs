@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::eras::payments_with_a_note;
 use crate::readers::{readers_agree, script, with_ten_digits};
 use crate::servers::{self, Stand};
 use crate::world::World;
@@ -180,13 +181,8 @@ fn a_table_on_azure_is_read_there() {
 #[test]
 fn a_new_column_joins_the_table() {
     let world = World::new();
-    let v3 =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/payments/v3.toml")).unwrap();
-    let column = "\n[[column]]\nname = \"fee_note\"\npublished = \"feeNote\"\ntype = \"string\"\nmeaning = \"A note.\"\n";
-    world.write("schemas/payments/v4.toml", v3.replace("version = 3", "version = 4") + column);
+    let header = payments_with_a_note(&world);
     world.pipeline("", "publish = \"delta\"");
-    let header = "participantID,programName,paymentID,paymentMethod,paymentStatus,paymentDate,earned,earnedCurrencyCode,\
-                  totalPayment,paymentCurrencyCode";
     world.write("old.csv", format!("{header}\nP-1,CSP,1,Wire,SENT,2026-01-15,10.00,EUR,10.00,EUR\n"));
     world.write(
         "new.csv",

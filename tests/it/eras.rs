@@ -253,14 +253,19 @@ fn a_column_is_as_old_as_the_first_version_that_has_it() {
 const NEW_COLUMN: &str =
     "\n[[column]]\nname = \"fee_note\"\npublished = \"feeNote\"\ntype = \"string\"\nmeaning = \"A note.\"\n";
 
-#[test]
-fn a_new_column_rewrites_no_old_month() {
-    let world = World::new();
+/// Payments whose next version has one more column, in a schema folder; the header of before.
+pub fn payments_with_a_note(world: &World) -> &'static str {
     let v3 =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/payments/v3.toml")).unwrap();
     world.write("schemas/payments/v4.toml", v3.replace("version = 3", "version = 4") + NEW_COLUMN);
-    let header = "participantID,programName,paymentID,paymentMethod,paymentStatus,paymentDate,earned,earnedCurrencyCode,\
-                  totalPayment,paymentCurrencyCode";
+    "participantID,programName,paymentID,paymentMethod,paymentStatus,paymentDate,earned,earnedCurrencyCode,\
+     totalPayment,paymentCurrencyCode"
+}
+
+#[test]
+fn a_new_column_rewrites_no_old_month() {
+    let world = World::new();
+    let header = payments_with_a_note(&world);
     world.write("old.csv", format!("{header}\nP-1,CSP,1,Wire,SENT,2026-01-15,10.00,EUR,10.00,EUR\n"));
     world.write(
         "new.csv",

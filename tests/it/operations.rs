@@ -90,12 +90,10 @@ fn a_run_on_an_object_store_copies_each_month_that_changed_once() {
     let Some(stand) = Stand::new(Some(&servers::S3)) else { return };
     stand.world.pipeline("", "");
     stand.ok(&["run", "pipeline.toml"]);
-    let lake = stand.lake();
+    stand.lake();
     let first = operations_of(&stand.world, "downloaded");
     let tables = ["transaction_history", "payments"];
     let months = tables.map(|table| stand.world.files(&format!("downloaded/{table}")).len() as u64);
-    let all = Chain::new("transaction_history", &payoutlake::model::Account::parse("contoso").unwrap());
-    assert!(lake.join("_payoutlake/published").join(&all.table).exists());
     // Derived tables follow commit by commit: their one month changes with each.
     assert!(
         first.copy >= months.iter().sum() && first.copy <= months.iter().sum::<u64>() + 16,

@@ -15,8 +15,8 @@ use deltalake_core::kernel::transaction::{
     CommitBuilder, CommitProperties, TableReference, TransactionError,
 };
 use deltalake_core::kernel::{
-    Action, Add, CommitInfo, DataType, PrimitiveType, Remove, StructField, StructType, Transaction,
-    new_metadata,
+    Action, Add, CommitInfo, DataType, MetadataExt as _, PrimitiveType, Remove, StructField, StructType,
+    Transaction, new_metadata,
 };
 use deltalake_core::logstore::{LogStore, LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
@@ -33,7 +33,7 @@ use crate::lake::{
     Chain, Lake, Manifest, Object, object_path, published_folder, published_path, published_prefix, together,
 };
 use crate::model::{DEFAULT_PARTITION, format_money};
-use crate::secret::redact_text;
+use crate::secret::redact_error;
 
 /// How many transactions of others may come before ours.
 const MAX_CONFLICTS: u32 = 100;
@@ -57,12 +57,13 @@ pub(super) async fn publish(lake: &Lake, manifest: &Manifest, installed: Option<
         }
         return Ok(());
     }
-    if was.manifest == 0 || was.format == Format::Parquet {
+    let begins = was.manifest == 0 || was.format == Format::Parquet;
+    if begins {
         // Tells the next command that these folders are published so, should this one not come to its end.
         note(lake, &chain, 0).await?;
     }
     let shown = follow(lake, &chain).await?;
-    if was.manifest == 0 || was.format == Format::Parquet {
+    if begins {
         parquet::withdraw(lake, &chain).await?;
     }
     note(lake, &chain, shown).await
@@ -76,8 +77,7 @@ async fn note(lake: &Lake, chain: &Chain, manifest: u64) -> Result<()> {
 
 /// Commits what the table does not show yet, oldest first; the manifest that it shows then.
 async fn follow(lake: &Lake, chain: &Chain) -> Result<u64> {
-    let mut lost = 0;
-    loop {
+    for _ in 0..MAX_CONFLICTS {
         // The table before the manifests: another publisher may be faster, and then it is not ahead of what we know.
         let mut table = Table::open(lake, &chain.table).await?;
         let shown = table.shown(chain).await?;
@@ -97,22 +97,26 @@ async fn follow(lake: &Lake, chain: &Chain) -> Result<u64> {
             // It says that it shows this manifest, and has other files: somebody else's hand, or a lake of another time.
             done = table.commit(lake, chain, &newest).await;
         }
-        lost += 1;
-        retry_after(lake, &table, done, lost).await?;
+        retry_after(lake, &table, done).await?;
     }
+    Err(overtaken(chain))
 }
 
 /// Whether a transaction that failed may be tried again: only because somebody was first.
-async fn retry_after(lake: &Lake, table: &Table, done: Result<()>, lost: u32) -> Result<()> {
+async fn retry_after(lake: &Lake, table: &Table, done: Result<()>) -> Result<()> {
     let Err(error) = done else { return Ok(()) };
     // It may be ours all the same: the table tells when it is looked at again.
     if Table::open(lake, &table.name).await?.version() == table.version() {
         return Err(error);
     }
-    match lost < MAX_CONFLICTS {
-        true => Ok(()),
-        false => Err(error.with("attempts", lost)),
-    }
+    Ok(())
+}
+
+fn overtaken(chain: &Chain) -> Error {
+    Error::new(Kind::Destination, "other writers kept changing the Delta table")
+        .with("table", &chain.table)
+        .with("attempts", MAX_CONFLICTS)
+        .hint("what was committed is safe, and the next command publishes it")
 }
 
 /// The manifests that changed rows and that the table does not show, oldest first. A table that shows nothing yet, that is
@@ -161,18 +165,19 @@ pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
 pub(super) async fn withdraw(lake: &Lake, chain: &Chain) -> Result<()> {
     // Should this be cut short, nothing is known to be shown.
     note(lake, chain, 0).await?;
-    for lost in 1.. {
+    for _ in 0..MAX_CONFLICTS {
         let table = Table::open(lake, &chain.table).await?;
         let gone: Vec<_> = table.live(chain)?.into_values().map(Action::Remove).collect();
         if gone.is_empty() {
-            break;
+            // Only now: no reader of the log asks for them any more.
+            let files = lake.list(&published_folder(chain)).await?;
+            return together(files.iter().map(|path| lake.remove(path)).collect()).await.map(drop);
         }
         let nothing_shown = Transaction::new(app_id(chain), 0);
         let done = table.transact(gone, nothing_shown, info_of("withdraw", json!({}))).await;
-        retry_after(lake, &table, done.map(drop), lost).await?;
+        retry_after(lake, &table, done.map(drop)).await?;
     }
-    let files = lake.list(&published_folder(chain)).await?;
-    together(files.iter().map(|path| lake.remove(path)).collect()).await.map(drop)
+    Err(overtaken(chain))
 }
 
 /// Removes the log of a table that no account publishes as Delta any more.
@@ -279,7 +284,7 @@ impl Table {
         let actions = adds.into_iter().map(Action::Add).chain(removes.map(Action::Remove));
         let actions: Vec<Action> = schema.into_iter().chain(actions).collect();
         let transaction =
-            Transaction::new_with_last_update(app_id(chain), version(manifest.version), Some(at));
+            Transaction::new_with_last_update(app_id(chain), signed(manifest.version), Some(at));
         let info = CommitInfo { timestamp: Some(at), ..info_of("publish", told(manifest)) };
         self.state = Some(self.transact(actions, transaction, info).await?);
         Ok(())
@@ -305,7 +310,7 @@ impl Table {
         Ok(Add {
             path: relative.to_owned(),
             partition_values: values.into(),
-            size: size(object.bytes),
+            size: signed(object.bytes),
             modification_time: at,
             data_change: true,
             stats: Some(stats),
@@ -319,15 +324,17 @@ impl Table {
 
     /// What a new table begins with, or a changed schema. Columns only come: files of other accounts may have what ours lack.
     fn schema(&self, manifest: &Manifest) -> Result<Vec<Action>> {
-        let mut fields: Vec<StructField> = Vec::new();
         let bug = |cause: String| {
             Error::new(Kind::Bug, "the columns of a table are none of Delta's")
                 .with("table", &self.name)
                 .caused_by(cause)
         };
-        if let Some(state) = &self.state {
-            fields = state.schema().fields().cloned().collect();
-        }
+        let there = self.state.as_ref().map(DeltaTableState::schema);
+        let there = there.iter().flat_map(|schema| schema.fields());
+        // Partition columns stand at the end.
+        let is_data = |field: &&StructField| !manifest.partition_columns.contains(field.name());
+        let mut fields: Vec<StructField> = there.filter(is_data).cloned().collect();
+        let known = fields.len();
         let arrow = manifest.schema.to_arrow()?;
         for field in arrow.fields() {
             let ours = StructField::nullable(field.name(), delta_type(field).map_err(bug)?);
@@ -344,24 +351,19 @@ impl Table {
                         ));
                 }
                 Some(_) => {}
-                // Partition columns stand at the end.
-                None => {
-                    fields.insert(fields.len().saturating_sub(if self.state.is_some() { 2 } else { 0 }), ours)
-                }
+                None => fields.push(ours),
             }
         }
-        if let Some(state) = &self.state {
-            if fields.len() == state.schema().fields().len() {
-                return Ok(Vec::new());
-            }
-            let schema = StructType::try_new(fields).map_err(|cause| bug(cause.to_string()))?;
-            use deltalake_core::kernel::MetadataExt as _;
-            let changed = state.metadata().clone().with_schema(&schema);
-            return Ok(vec![Action::Metadata(changed.map_err(|cause| failed(cause, &self.name))?)]);
+        if self.state.is_some() && fields.len() == known {
+            return Ok(Vec::new());
         }
         let partition = manifest.partition_columns.iter();
         fields.extend(partition.map(|name| StructField::nullable(name, DataType::STRING)));
         let schema = StructType::try_new(fields).map_err(|cause| bug(cause.to_string()))?;
+        if let Some(state) = &self.state {
+            let changed = state.metadata().clone().with_schema(&schema);
+            return Ok(vec![Action::Metadata(changed.map_err(|cause| failed(cause, &self.name))?)]);
+        }
         let settings = [
             ("delta.checkpointInterval", CHECKPOINT_EVERY),
             ("delta.logRetentionDuration", KEPT),
@@ -461,21 +463,17 @@ fn delta_type(field: &Field) -> std::result::Result<DataType, String> {
     Ok(DataType::Primitive(primitive))
 }
 
-fn version(version: u64) -> i64 {
-    i64::try_from(version).unwrap_or(i64::MAX)
+/// Delta counts in signed numbers.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn size(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
-
-fn failed(cause: impl std::fmt::Display, table: &str) -> Error {
-    let answer = redact_text(&cause.to_string()).split_whitespace().collect::<Vec<_>>().join(" ");
+fn failed(cause: impl std::error::Error + 'static, table: &str) -> Error {
     Error::new(Kind::Destination, "the Delta table cannot be read or written")
         .with("table", table)
         .hint(
             "what was committed is safe, and the next command publishes it; a table that is damaged may be removed with its \
              folder: it is written anew from the lake",
         )
-        .caused_by(answer)
+        .caused_by(redact_error(&cause))
 }

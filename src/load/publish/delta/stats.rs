@@ -24,6 +24,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Lake, Object};
+use crate::secret::redact_error;
 
 /// Most footers have less: one request.
 const FOOTER_BYTES: usize = 64 * 1024;
@@ -47,7 +48,7 @@ pub(super) async fn of(lake: &Lake, path: &Path, object: &Object) -> Result<Stri
         Error::new(Kind::Destination, "the footer of an object cannot be read")
             .with("file", lake.address(path))
             .hint("what was committed is safe; check the storage and run the same command again")
-            .caused_by(cause)
+            .caused_by(redact_error(&cause))
     })?;
     let (mut low, mut high, mut nulls) = (Map::new(), Map::new(), Map::new());
     let schema = footer.file_metadata().schema_descr();
