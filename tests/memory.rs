@@ -2,11 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "of two servers, nothing but where they are")]
+#[path = "it/servers.rs"]
+mod servers;
 #[path = "bench/shape.rs"]
 mod shape;
+#[expect(dead_code, reason = "no program is started here")]
+#[path = "it/world.rs"]
+mod world;
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use arrow::array::AsArray;
 use futures::TryStreamExt;
@@ -22,6 +29,9 @@ use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
+
+/// What one test allocates, the other would count.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The least that a pipeline file may ask for.
 const LIMIT: usize = 128 << 20;
@@ -92,6 +102,7 @@ async fn rows_are_found(dir: &Path, lake: &str) {
 /// 36 months stand in one file in no order, as an export may have them.
 #[test]
 fn a_file_of_any_length_is_loaded_and_merged_under_the_ceiling() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let mib = |bytes: usize| bytes >> 20;
     let short = peak(dir.path(), "short", ROWS, 1);
@@ -101,4 +112,31 @@ fn a_file_of_any_length_is_loaded_and_merged_under_the_ceiling() {
     println!("{} MiB, three times the rows {} MiB, merged {} MiB", mib(short), mib(long), mib(merged));
     assert!(short < LIMIT && long < LIMIT && merged < LIMIT);
     assert!(long * 100 < short * 115, "it must not grow with the rows");
+}
+
+/// Files go to a server, and come back, part by part.
+#[test]
+fn a_large_file_is_never_whole_in_memory() {
+    const FILE: usize = 256 << 20;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let (large, back) = (dir.path().join("large"), dir.path().join("back"));
+    let mut out = BufWriter::new(std::fs::File::create(&large).unwrap());
+    (0..FILE as u64 / 8).for_each(|number| out.write_all(&number.to_le_bytes()).unwrap());
+    out.into_inner().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for server in [&servers::AZURE, &servers::S3] {
+        let Some(served) = server.lake() else { continue };
+        let before = ALLOCATED.current_usage();
+        ALLOCATED.reset_peak_usage();
+        runtime.block_on(async {
+            let lake = Lake::open(&served.location(), Timestamp::now()).await.unwrap();
+            lake.put_file(&large, &"large".into()).await.unwrap();
+            assert!(lake.copy_to(&"large".into(), &back).await.unwrap());
+        });
+        let most = ALLOCATED.peak_usage() - before;
+        println!("{}: {} MiB", served.url, most >> 20);
+        assert!(most < 48 << 20, "{most} bytes at once");
+        assert!(std::fs::read(&back).unwrap() == std::fs::read(&large).unwrap(), "the bytes differ");
+    }
 }

@@ -16,6 +16,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
+use super::again::again;
 use super::disk::Disk;
 use super::store::Created;
 use crate::model::StorageOps;
@@ -122,8 +123,11 @@ impl fmt::Display for Metered {
 impl ObjectStore for Metered {
     async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let Some(disk) = &self.disk else {
-            self.meter.begin(Op::Put);
-            return self.store.put_opts(to, payload, options).await;
+            let send = || {
+                self.meter.begin(Op::Put);
+                self.store.put_opts(to, payload.clone(), options.clone())
+            };
+            return again(send).await;
         };
         let bytes: Bytes = payload.into();
         let put = match options.mode {

@@ -24,6 +24,7 @@
 
 mod accounts;
 mod advice;
+mod again;
 mod chain;
 mod disk;
 mod files;

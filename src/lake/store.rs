@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::advice::Asked;
+use super::again::again;
 use super::disk::{self, Disk, not_writable};
 use super::format;
 use super::location::{Location, Root};
@@ -352,7 +353,7 @@ impl Lake {
     /// [`Kind::Destination`].
     pub async fn remove(&self, path: &Path) -> Result<()> {
         // Counted by the store.
-        match self.store.delete(path).await {
+        match again(|| self.store.delete(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(cause) => return Err(self.failed(cause, "removed", path)),
         }

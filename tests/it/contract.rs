@@ -71,6 +71,20 @@ on_every_storage!(
     an_export_is_remembered_until_it_is_done,
 );
 
+/// Where it plays no part who was told of a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_double_nothing() {
+    for server in [&crate::servers::LOSSY_AZURE, &crate::servers::LOSSY_S3] {
+        on(server, async |lake| {
+            files_become_objects_and_come_back(lake).await;
+            a_published_file_is_replaced_whole(lake).await;
+            writers_of_one_table_lose_nothing(lake).await;
+            an_export_is_remembered_until_it_is_done(lake).await;
+        })
+        .await;
+    }
+}
+
 /// On a server, where there is one.
 async fn on(server: &crate::servers::Server, test: impl AsyncFnOnce(&Lake)) {
     let Some(lake) = server.lake() else { return };

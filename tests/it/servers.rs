@@ -80,6 +80,12 @@ pub const FORGETFUL: Server = Server {
     settings: GCS.settings,
 };
 
+/// Loses the answer to each request that changes something, once.
+pub const LOSSY_AZURE: Server =
+    Server { name: "lossy Azurite", address: "PAYOUTLAKE_TEST_LOSSY_AZURE_URL", ..AZURE };
+pub const LOSSY_S3: Server =
+    Server { name: "lossy S3 server", address: "PAYOUTLAKE_TEST_LOSSY_S3_URL", ..S3 };
+
 impl Server {
     /// A new lake; `None`, and a word about it, where no such server was started. In CI that is a failure.
     pub fn lake(&self) -> Option<ServedLake> {

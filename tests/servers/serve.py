@@ -4,8 +4,8 @@
     python3 tests/servers/serve.py cargo test --locked
 
 Azurite (npm) and moto's S3 server (PyPI) are installed once, in a folder beside the compiled
-dependencies; `gcs.py` stands in front of moto. Each server has a container or bucket `lake`; where it is stands in the command's environment. The exit code is
-the command's.
+dependencies; `front.py` stands in front of them where another behaviour is wanted. Each server has a container or
+bucket `lake`; where it is stands in the command's environment. The exit code is the command's.
 """
 
 import base64
@@ -92,7 +92,7 @@ def ask(method, url, body=b"", headers=()):
 
 
 def main(command):
-    blob, tls, s3, gcs, forgetful = (free_port() for _ in range(5))
+    blob, tls, s3, gcs, forgetful, lossy_blob, lossy_s3 = (free_port() for _ in range(7))
     program, binaries = azurite(), python()
     data = tempfile.mkdtemp(prefix="servers-")
     certificate, key = Path(data) / "certificate.pem", Path(data) / "key.pem"
@@ -105,9 +105,10 @@ def main(command):
         # Azurite takes tokens of identities over TLS alone.
         [*node, str(tls), "--oauth", "basic", "--cert", certificate, "--key", key],
         [binaries / "moto_server", "-H", "127.0.0.1", "-p", str(s3)],
-        [sys.executable, HERE / "gcs.py", str(gcs), f"http://127.0.0.1:{s3}"],
-        [sys.executable, HERE / "gcs.py", str(forgetful), f"http://127.0.0.1:{s3}", "--forgetful"],
     ]
+    fronts = [(gcs, s3, "gcs"), (forgetful, s3, "forgetful"), (lossy_blob, blob, "lossy"), (lossy_s3, s3, "lossy")]
+    for port, behind, habit in fronts:
+        servers.append([sys.executable, HERE / "front.py", str(port), f"http://127.0.0.1:{behind}", habit])
     running = []
     try:
         log = open(Path(data) / "log", "wb")
@@ -115,10 +116,10 @@ def main(command):
             running.append(subprocess.Popen(server, cwd=data, stdout=log, stderr=log))
         # What makes the containers is not what is tested: plain requests, without a client of anybody's.
         ask("PUT", f"http://127.0.0.1:{s3}/lake")
-        ask("GET", f"http://127.0.0.1:{gcs}/lake")
-        ask("GET", f"http://127.0.0.1:{forgetful}/lake")
         make_container(f"http://127.0.0.1:{blob}")
         make_container(f"https://127.0.0.1:{tls}")
+        for port, *_ in fronts:
+            ask("GET", f"http://127.0.0.1:{port}/lake")
         environment = {
             **os.environ,
             "PAYOUTLAKE_TEST_AZURITE": str(program),
@@ -128,6 +129,8 @@ def main(command):
             "PAYOUTLAKE_TEST_S3_URL": f"http://127.0.0.1:{s3}",
             "PAYOUTLAKE_TEST_GCS_URL": f"http://127.0.0.1:{gcs}",
             "PAYOUTLAKE_TEST_FORGETFUL_URL": f"http://127.0.0.1:{forgetful}",
+            "PAYOUTLAKE_TEST_LOSSY_AZURE_URL": f"http://127.0.0.1:{lossy_blob}",
+            "PAYOUTLAKE_TEST_LOSSY_S3_URL": f"http://127.0.0.1:{lossy_s3}",
         }
         return subprocess.run(command, env=environment).returncode
     finally:
