@@ -154,6 +154,22 @@ impl Lake {
         sent
     }
 
+    /// A file of this machine with an object's bytes: the object's own, of a lake on local disk, else `copy`.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`], also when it does not exist.
+    pub async fn local_copy(&self, path: &Path, copy: &FsPath) -> Result<PathBuf> {
+        if let Some(file) = self.local_file(path) {
+            return Ok(file);
+        }
+        if !self.copy_to(path, copy).await? {
+            return Err(Error::new(Kind::Destination, "an object is gone")
+                .with("file", format!("{}/{path}", self.shown))
+                .hint("nothing was changed; run the same command again, and if it is still gone, restore the file from a backup"));
+        }
+        Ok(copy.to_owned())
+    }
+
     /// Copies an object to a local file, in the place of what stands there; `false` when it does not exist.
     ///
     /// # Errors

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
@@ -82,11 +84,45 @@ impl PartWriter {
         self.set_aside()?;
         let mut whole = self.open(spec, level)?;
         for aside in std::mem::take(&mut self.aside) {
-            copy_row_groups(&aside, &mut whole).map_err(|cause| not_written(cause, &aside))?;
+            let copied = FinishedFile::open(&aside).and_then(|file| file.copy(usize::MAX, &mut whole));
+            copied.map_err(|cause| not_written(cause, &aside))?;
             std::fs::remove_file(&aside).map_err(|cause| not_written(cause, &aside))?;
         }
         self.open = Some(whole);
         Ok(())
+    }
+
+    /// Begins with the row groups of a finished file, before which `more` rows are to come behind them. They stand as they
+    /// are, but for the last ones as long as these have no more rows than what follows them: so a file that grows by a few
+    /// rows at a time has about as many row groups as its number of rows has bits, and writing it does not take longer and
+    /// longer. Gives back the rows of the last ones; `None` for a file of another shape, of which nothing is taken.
+    pub(super) fn begin_with(
+        &mut self,
+        spec: &TableSpec,
+        level: ZstdLevel,
+        finished: &Path,
+        more: u64,
+    ) -> Result<Option<Vec<RecordBatch>>> {
+        let failed = |cause| not_written(cause, finished);
+        let mut begun = self.open(spec, level)?;
+        let file = FinishedFile::open(finished).map_err(failed)?;
+        let metadata = file.reader.metadata();
+        let has_indexes = metadata.column_index().is_some() && metadata.offset_index().is_some();
+        if metadata.file_metadata().schema_descr() != begun.schema_descr() || !has_indexes {
+            return Ok(None);
+        }
+        let (mut kept, mut behind) = (file.reader.num_row_groups(), more);
+        for group in metadata.row_groups().iter().rev() {
+            let rows = group.num_rows().unsigned_abs();
+            if rows > behind {
+                break;
+            }
+            (kept, behind) = (kept - 1, behind + rows);
+        }
+        let last = file.rows((kept..file.reader.num_row_groups()).collect()).map_err(failed)?;
+        file.copy(kept, &mut begun).map_err(failed)?;
+        self.open = Some(begun);
+        Ok(Some(last))
     }
 
     fn open(&self, spec: &TableSpec, level: ZstdLevel) -> Result<SerializedFileWriter<HashingFile>> {
@@ -160,38 +196,59 @@ impl ChunkReader for Piece {
     }
 }
 
-/// Appends the row groups of a file as they stand; the pages of each come in one piece.
-fn copy_row_groups<W: Write + Send>(
-    from: &Path,
-    to: &mut SerializedFileWriter<W>,
-) -> Result<(), ParquetError> {
-    let file = File::open(from)?;
-    let options = ReadOptionsBuilder::new().with_page_index().with_encoding_stats_as_mask(false).build();
-    let reader = SerializedFileReader::new_with_options(file.try_clone()?, options)?;
-    let metadata = reader.metadata();
-    let (Some(columns), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
-        return Err(ParquetError::General("the file has no page index".to_owned()));
-    };
-    for ((group, columns), offsets) in metadata.row_groups().iter().zip(columns).zip(offsets) {
-        let ranges = group.columns().iter().map(|chunk| chunk.byte_range());
-        let (from, to_byte) = ranges
-            .fold((u64::MAX, 0), |(from, to), (start, length)| (from.min(start), to.max(start + length)));
-        let piece = Piece { from, bytes: file.get_bytes(from, to_byte.saturating_sub(from) as usize)? };
-        let mut row_group = to.next_row_group()?;
-        for ((chunk, column), offsets) in group.columns().iter().zip(columns).zip(offsets) {
-            let close = ColumnCloseResult {
-                bytes_written: chunk.compressed_size().unsigned_abs(),
-                rows_written: group.num_rows().unsigned_abs(),
-                metadata: chunk.clone(),
-                bloom_filter: Sbbf::read_from_column_chunk(chunk, &file)?,
-                column_index: Some(column.clone()),
-                offset_index: Some(offsets.clone()),
-            };
-            row_group.append_column(&piece, close)?;
-        }
-        row_group.close()?;
+/// A file of which row groups are taken as they stand.
+struct FinishedFile {
+    file: File,
+    reader: SerializedFileReader<File>,
+}
+
+impl FinishedFile {
+    fn open(path: &Path) -> Result<Self, ParquetError> {
+        let file = File::open(path)?;
+        let options = ReadOptionsBuilder::new().with_page_index().with_encoding_stats_as_mask(false).build();
+        let reader = SerializedFileReader::new_with_options(file.try_clone()?, options)?;
+        Ok(FinishedFile { file, reader })
     }
-    Ok(())
+
+    /// The rows of some row groups.
+    fn rows(&self, groups: Vec<usize>) -> Result<Vec<RecordBatch>, ParquetError> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(self.file.try_clone()?)?;
+        Ok(reader.with_row_groups(groups).build()?.collect::<Result<_, _>>()?)
+    }
+
+    /// Appends the first row groups, so many, to another file; the pages of each come in one piece.
+    fn copy<W: Write + Send>(
+        &self,
+        groups: usize,
+        to: &mut SerializedFileWriter<W>,
+    ) -> Result<(), ParquetError> {
+        let metadata = self.reader.metadata();
+        let (Some(columns), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else {
+            return Err(ParquetError::General("the file has no page index".to_owned()));
+        };
+        for ((group, columns), offsets) in metadata.row_groups().iter().zip(columns).zip(offsets).take(groups)
+        {
+            let ranges = group.columns().iter().map(|chunk| chunk.byte_range());
+            let (from, to_byte) = ranges
+                .fold((u64::MAX, 0), |(from, to), (start, length)| (from.min(start), to.max(start + length)));
+            let bytes = self.file.get_bytes(from, to_byte.saturating_sub(from) as usize)?;
+            let piece = Piece { from, bytes };
+            let mut row_group = to.next_row_group()?;
+            for ((chunk, column), offsets) in group.columns().iter().zip(columns).zip(offsets) {
+                let close = ColumnCloseResult {
+                    bytes_written: chunk.compressed_size().unsigned_abs(),
+                    rows_written: group.num_rows().unsigned_abs(),
+                    metadata: chunk.clone(),
+                    bloom_filter: Sbbf::read_from_column_chunk(chunk, &self.file)?,
+                    column_index: Some(column.clone()),
+                    offset_index: Some(offsets.clone()),
+                };
+                row_group.append_column(&piece, close)?;
+            }
+            row_group.close()?;
+        }
+        Ok(())
+    }
 }
 
 /// The order inside each row group, as the file tells it to readers.

@@ -182,17 +182,36 @@ impl<'a> Stager<'a> {
         self.take(&batch, BTreeMap::from([(key, rows)]))
     }
 
+    /// Begins a partition with what stands in a finished file of it: see [`PartWriter::begin_with`]. What is taken as it stands is
+    /// not counted here. False for a file of another shape, of which nothing is taken.
+    ///
+    /// # Errors
+    /// [`Kind::Destination`] when a file cannot be read or written.
+    pub(super) fn begin_with(&mut self, key: &PartitionKey, finished: &Path, more: u64) -> Result<bool> {
+        let (spec, level) = (self.spec, zstd_level(self.options)?);
+        let Some(last) = self.part(key).writer.begin_with(spec, level, finished, more)? else {
+            return Ok(false);
+        };
+        for rows in last {
+            self.push(key.clone(), rows)?;
+        }
+        Ok(true)
+    }
+
+    fn part(&mut self, key: &PartitionKey) -> &mut Part {
+        let (number, dir, author) = (self.parts.len(), &self.dir, &self.author);
+        self.parts.entry(key.clone()).or_insert_with(|| {
+            let path = dir.join(format!("{number:05}.parquet"));
+            Part { writer: PartWriter::new(key.clone(), path, author.clone()), waiting: Vec::new() }
+        })
+    }
+
     fn take(&mut self, batch: &RecordBatch, rows_of: BTreeMap<PartitionKey, Vec<u32>>) -> Result<()> {
         let place = self.batches.len() as u32;
         let mut taken = 0;
         for (key, rows) in rows_of.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-            let (number, dir, author) = (self.parts.len(), &self.dir, &self.author);
-            let part = self.parts.entry(key.clone()).or_insert_with(|| {
-                let path = dir.join(format!("{number:05}.parquet"));
-                Part { writer: PartWriter::new(key, path, author.clone()), waiting: Vec::new() }
-            });
             taken += rows.len();
-            part.waiting.extend(rows.into_iter().map(|row| (place, row)));
+            self.part(&key).waiting.extend(rows.into_iter().map(|row| (place, row)));
         }
         if taken == 0 {
             return Ok(());
