@@ -154,5 +154,5 @@ fn a_table_that_grows_is_not_written_anew_each_time() {
     assert_eq!(said, [format!("{rows},{COMMITS},{rows}")]);
     let earned =
         "SELECT sum(\"sum\") FROM control_totals WHERE hop = 'normalised' AND \"column\" = 'earning_amount'";
-    assert_eq!(world.sql("lake", earned), ["258.7500000000"]);
+    assert_eq!(world.sql("lake", earned), ["258.75"]);
 }
