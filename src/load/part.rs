@@ -92,7 +92,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Begins with the row groups of a finished file, before which `more` rows are to come behind them. They stand as they
+    /// Begins with the row groups of a finished file, behind which `more` rows are to come. They stand as they
     /// are, but for the last ones as long as these have no more rows than what follows them: so a file that grows by a few
     /// rows at a time has about as many row groups as its number of rows has bits, and writing it does not take longer and
     /// longer. Gives back the rows of the last ones; `None` for a file of another shape, of which nothing is taken.
