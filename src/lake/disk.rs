@@ -3,10 +3,11 @@
 //! A file is whole when its name appears. What must not be lost is synced with its folders before a call returns;
 //! object_store's own file system syncs nothing.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind as Io, Write as _};
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use object_store::path::Path;
@@ -23,6 +24,8 @@ pub(super) struct Disk {
     // As the user wrote it, for messages.
     shown: String,
     meter: Arc<Meter>,
+    /// Folders of ours whose names outlive a loss of power. They are never removed.
+    lasting: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// Folder for files being written, inside the lake.
@@ -33,7 +36,7 @@ const SPOOL_KEPT: Duration = Duration::from_secs(48 * 3600);
 
 impl Disk {
     pub fn new(root: PathBuf, shown: &str, meter: Arc<Meter>) -> Self {
-        Disk { root, shown: shown.to_owned(), meter }
+        Disk { root, shown: shown.to_owned(), meter, lasting: Arc::default() }
     }
 
     pub fn root(&self) -> &FsPath {
@@ -189,12 +192,26 @@ impl Disk {
         }
     }
 
-    /// Syncs a file and the folders up to the lake's root.
+    /// Syncs the folders of a file whose bytes are on the disk, up to the lake's root: its name is there to stay.
     fn sync(&self, path: &Path) -> Result<()> {
-        for place in self.at(path).ancestors().take_while(|place| place.starts_with(&self.root)) {
-            fs::File::open(place).and_then(|handle| handle.sync_all()).map_err(self.failed(path))?;
+        let file = self.at(path);
+        let above = file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
+        // Beside ours are folders that another process may remove and we make anew.
+        let ours = self.root.join(ROOT);
+        let mut synced = Vec::new();
+        for folder in above {
+            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(self.failed(path))?;
+            if self.lasting().contains(folder) {
+                break;
+            }
+            synced.extend(folder.starts_with(&ours).then(|| folder.to_owned()));
         }
+        self.lasting().extend(synced);
         Ok(())
+    }
+
+    fn lasting(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -211,7 +228,8 @@ pub(super) fn make(root: &FsPath) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A hard link where the file system has them: no second copy of the bytes. Elsewhere a copy that appears whole.
+/// A hard link where the file system has them: no second copy of the bytes. Elsewhere a copy that appears whole, and is on
+/// the disk when the original is.
 fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
@@ -220,6 +238,7 @@ fn link_or_copy(from: &FsPath, to: &FsPath) -> std::io::Result<()> {
         Err(cause) if !matches!(cause.kind(), Io::AlreadyExists | Io::NotFound | Io::StorageFull) => {
             let part = to.with_extension("part");
             fs::copy(from, &part)?;
+            fs::File::open(&part).and_then(|copy| copy.sync_all())?;
             fs::rename(&part, to)
         }
         linked => linked,
