@@ -2,6 +2,8 @@
 //! them. So they cannot miss a commit, however the process that made it ended; whoever comes next goes on where the last
 //! one stopped.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::control::{self, CONTROL_TOTALS, control_totals_spec};
@@ -43,12 +45,17 @@ impl Derived {
     }
 }
 
-/// Brings the derived tables of a table up to its newest version, and gives back how many restatements that took, those
-/// of first loads not counted.
+/// Brings the derived tables of a table up to its newest version, and gives back how many restatements each version took,
+/// those of first loads not counted.
 ///
 /// # Errors
 /// [`Kind::Contract`] when restatements do not add up to the difference of the versions, [`Kind::Destination`].
-pub async fn follow(context: &Context<'_>, newest: &Manifest, run_id: RunId, now: Timestamp) -> Result<u64> {
+pub async fn follow(
+    context: &Context<'_>,
+    newest: &Manifest,
+    run_id: RunId,
+    now: Timestamp,
+) -> Result<BTreeMap<u64, u64>> {
     follow_with(context, Derived::ControlTotals, newest, run_id, now).await?;
     follow_with(context, Derived::Restatements, newest, run_id, now).await
 }
@@ -59,14 +66,14 @@ async fn follow_with(
     newest: &Manifest,
     run_id: RunId,
     now: Timestamp,
-) -> Result<u64> {
+) -> Result<BTreeMap<u64, u64>> {
     let spec = derived.spec();
     let mine = Chain::new(&spec.name, &newest.account);
     loop {
         let known = mine.newest(context.lake).await?;
         let known = known.and_then(|manifest| manifest.follows.get(&newest.table).copied()).unwrap_or(0);
         if newest.rewritten_in <= known {
-            return Ok(0);
+            return Ok(BTreeMap::new());
         }
         // `None`: another process was first with some of the versions; what is left is derived again.
         if let Some(lines) = follow_from(context, derived, &spec, newest, known, run_id, now).await? {
@@ -84,14 +91,14 @@ async fn follow_from(
     known: u64,
     run_id: RunId,
     now: Timestamp,
-) -> Result<Option<u64>> {
+) -> Result<Option<BTreeMap<u64, u64>>> {
     let chain = newest.chain();
     let spool = context.lake.spool_dir()?;
     let author = Author { run_id, request_id: None };
     let mut stager = Stager::new(spec, context.options, &chain.account, &author, spool.path());
-    let mut lines = 0;
+    let mut lines = BTreeMap::new();
     for (old, new) in rewrites(context, newest, known).await? {
-        lines += derived.derive(context, old.as_ref(), &new, &mut stager).await?;
+        lines.insert(new.version, derived.derive(context, old.as_ref(), &new, &mut stager).await?);
     }
     let staged = stager.finish()?;
     let change = Change {

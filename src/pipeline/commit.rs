@@ -124,7 +124,6 @@ async fn unchanged(
     // None were refused: those of another export of these months go, also when a crash has come between once.
     let blob = receipt.blob_sha256.clone();
     commit_quarantine(&tools.context(), tools.settings, source, (&[], 0), blob.as_deref()).await?;
-    follow(tools, &applied, receipt).await;
     held::overtake(tools, source, source.held_as.as_deref()).await?;
     receipt.outcome = Outcome::Unchanged;
     receipt.warnings.extend(from_the_future(&applied, (tools.settings.clock)()));
@@ -186,8 +185,8 @@ pub(super) async fn read_source(tools: &Tools<'_>, source: Source) -> Result<Rea
     Ok(ReadSource { source, spec, processed, _spool: spool })
 }
 
-/// Commits the rows of a file that was read, then the refused ones, then what they changed: a crash in between leaves the
-/// export open in the ledger, and the next run does the rest.
+/// Commits the rows of a file that was read, then the refused ones: a crash in between leaves the export open in the ledger,
+/// and the next run does the rest.
 ///
 /// # Errors
 /// [`Kind::Contract`] when a guard holds it; [`Kind::Destination`]; [`Kind::Pending`] when the export is another run's by
@@ -241,7 +240,6 @@ pub(super) async fn commit_read(
         let refused = (processed.quarantine.as_slice(), processed.counts.quarantined);
         commit_quarantine(&context, settings, &source, refused, receipt.blob_sha256.as_deref()).await?;
     }
-    follow(tools, &applied, receipt).await;
     held::overtake(tools, &source, source.held_as.as_deref()).await?;
     receipt.outcome = if applied.rewritten { Outcome::Published } else { Outcome::Unchanged };
     receipt.rows_written = applied.rows_written;
@@ -273,19 +271,6 @@ fn operation(source: &Source, receipt: &WindowReceipt) -> Operation {
             if source.request_id.is_some() { Cause::Export } else { Cause::File },
             source.scope.clone(),
         )
-    }
-}
-
-/// Tells in `restatements` what the commit changed. The rows are safe whatever becomes of it, and the next run makes
-/// up for it.
-pub(super) async fn follow(tools: &Tools<'_>, applied: &Applied, receipt: &mut WindowReceipt) {
-    let Some(manifest) = &applied.manifest else { return };
-    let now = (tools.settings.clock)();
-    match load::follow(&tools.context(), manifest, tools.settings.run_id, now).await {
-        Ok(lines) => receipt.restatements = lines,
-        Err(error) => receipt.warnings.push(format!(
-            "the rows are committed, but what they changed could not be written down; the next run tries again: {error}"
-        )),
     }
 }
 

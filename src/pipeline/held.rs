@@ -120,14 +120,14 @@ pub async fn decide(
     let held = Held::find(&lake, id).await?;
     let decode = settings.decode.clone().with(held.export.declared);
     let settings = Settings { account: held.export.account.clone(), decode, ..settings };
+    let engine = Engine::new(&settings.engine, lake.store().clone())?;
+    let tools = Tools { settings: &settings, lake: &lake, engine: &engine, observer: &observer };
     let mut outcomes = Outcomes::new(&settings, std::iter::once(held.export.dataset.as_str()));
     if decision == Decision::Reject {
         held.resolve(&lake, Resolution::Rejected, settings.run_id, (settings.clock)()).await?;
         observer.tell(Level::Info, &held.scope(), Step::Done, "rejected");
-        return finish(&lake, outcomes, &settings).await;
+        return finish(&tools, outcomes).await;
     }
-    let engine = Engine::new(&settings.engine, lake.store().clone())?;
-    let tools = Tools { settings: &settings, lake: &lake, engine: &engine, observer: &observer };
     let dataset = registry.dataset(held.export.dataset.as_str())?;
     look_after(&tools, std::iter::once(dataset)).await?;
     let mut receipt = WindowReceipt::new(held.export.window);
@@ -140,7 +140,7 @@ pub async fn decide(
         }
         Err(error) => outcomes.add_failure(held.export.dataset.as_str(), receipt, error),
     }
-    finish(&lake, outcomes, &settings).await
+    finish(&tools, outcomes).await
 }
 
 async fn accept(

@@ -103,7 +103,7 @@ pub async fn ingest(ingest: Ingest, observer: Observer) -> Result<Receipt> {
             }
         }
     }
-    finish(&lake, outcomes, settings).await
+    finish(&tools, outcomes).await
 }
 
 /// Size and time of the last change.

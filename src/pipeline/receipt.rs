@@ -1,11 +1,13 @@
 //! The receipt: every outcome of a run, and the exit code that follows from them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use super::Settings;
+use super::{Settings, Tools};
 use crate::error::{EXIT_WARNED, Error, Kind, Result, SEVERITY};
-use crate::lake::{Chain, Lake};
-use crate::load::Applied;
+use crate::lake::{Chain, Lake, Manifest};
+use crate::load::{self, Applied};
 use crate::model::{Outcome, RECEIPT_FORMAT, Receipt, TableReceipt, Totals, WindowReceipt};
 
 /// What a committed window brought.
@@ -27,27 +29,70 @@ impl Written {
 pub(super) struct Outcomes {
     settings: Settings,
     tables: Vec<TableReceipt>,
+    /// What is committed, and not yet followed by the derived tables.
+    ahead: Vec<Ahead>,
+}
+
+/// A window that changed rows.
+struct Ahead {
+    // Places in `tables`, and in the windows of that.
+    table: usize,
+    window: usize,
+    manifest: Manifest,
 }
 
 impl Outcomes {
     /// The receipt lists the tables in the order in which they are given here.
     pub(super) fn new<'a>(settings: &Settings, tables: impl Iterator<Item = &'a str>) -> Self {
-        let mut outcomes = Outcomes { settings: settings.clone(), tables: Vec::new() };
+        let mut outcomes = Outcomes { settings: settings.clone(), tables: Vec::new(), ahead: Vec::new() };
         for table in tables {
-            outcomes.table(table);
+            outcomes.place(table);
         }
         outcomes
     }
 
     pub(super) fn add(&mut self, table: &str, window: WindowReceipt, written: Option<Written>) {
-        let table = self.table(table);
+        let place = self.place(table);
+        let table = &mut self.tables[place];
         if let Some(written) = written {
-            table.totals.merge(&written.staged);
-            table.headline = written.headline;
-            table.files_written += written.applied.files_written;
-            table.bytes_written += written.applied.bytes_written;
+            let Written { applied, staged, headline } = written;
+            table.totals.merge(&staged);
+            table.headline = headline;
+            table.files_written += applied.files_written;
+            table.bytes_written += applied.bytes_written;
+            let (window, rewritten) = (table.windows.len(), applied.rewritten);
+            let manifest = applied.manifest.filter(|_| rewritten);
+            self.ahead.extend(manifest.map(|manifest| Ahead { table: place, window, manifest }));
         }
         table.windows.push(window);
+    }
+
+    /// Derives what was changed since the last time, of many commits at once, and tells each window its part. The rows are
+    /// safe whatever becomes of it, and the next run makes up for it.
+    pub(super) async fn follow(&mut self, tools: &Tools<'_>) {
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut newest: BTreeMap<usize, &Manifest> = BTreeMap::new();
+        for Ahead { table, manifest, .. } in &ahead {
+            let newest = newest.entry(*table).or_insert(manifest);
+            if newest.version < manifest.version {
+                *newest = manifest;
+            }
+        }
+        for (table, newest) in newest {
+            let Settings { run_id, clock, .. } = *tools.settings;
+            let lines = load::follow(&tools.context(), newest, run_id, clock()).await;
+            for Ahead { window, manifest, .. } in ahead.iter().filter(|ahead| ahead.table == table) {
+                let window = &mut self.tables[table].windows[*window];
+                match &lines {
+                    Ok(lines) => {
+                        window.restatements = lines.get(&manifest.version).copied().unwrap_or_default();
+                    }
+                    Err(error) => window.warnings.push(format!(
+                        "the rows are committed, but what they changed could not be written down; the next run tries again: {error}"
+                    )),
+                }
+            }
+        }
     }
 
     pub(super) fn add_failure(&mut self, table: &str, mut window: WindowReceipt, error: Error) {
@@ -96,8 +141,9 @@ impl Outcomes {
         })
     }
 
-    fn table(&mut self, name: &str) -> &mut TableReceipt {
-        let index = self.tables.iter().position(|table| table.table == name).unwrap_or_else(|| {
+    /// The place of a table, which may be new.
+    fn place(&mut self, name: &str) -> usize {
+        self.tables.iter().position(|table| table.table == name).unwrap_or_else(|| {
             self.tables.push(TableReceipt {
                 table: name.to_owned(),
                 windows: Vec::new(),
@@ -111,8 +157,7 @@ impl Outcomes {
                 table_bytes: 0,
             });
             self.tables.len() - 1
-        });
-        &mut self.tables[index]
+        })
     }
 }
 

@@ -15,7 +15,7 @@ mod text;
 use std::collections::BTreeSet;
 
 use super::balance;
-use super::commit::{follow, headline};
+use super::commit::headline;
 use super::receipt::{Outcomes, Written};
 use super::{Settings, Tools, finish, look_after};
 use crate::engine::Engine;
@@ -97,7 +97,7 @@ pub async fn replay(replay: Replay, observer: Observer) -> Result<Receipt> {
             }
         }
     }
-    finish(&lake, outcomes, settings).await
+    finish(&tools, outcomes).await
 }
 
 async fn again(
@@ -174,7 +174,6 @@ async fn again(
     } else {
         take_out(tools, dataset, export, &gone).await?;
     }
-    follow(tools, &applied, receipt).await;
     Ok(written(applied))
 }
 
