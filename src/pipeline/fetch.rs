@@ -235,6 +235,8 @@ async fn download(
     let file = spool.blob();
     let mut location = location;
     append(shared, state, LedgerEvent::Located { address: location.to_string() }).await?;
+    // Nobody closes the semaphore.
+    let _turn = shared.downloads.acquire().await.ok();
     for _ in 0..=MAX_NEW_ADDRESSES {
         let downloaded = shared.client.download(&location, &file, &shared.observer, &wanted.scope()).await;
         if downloaded.is_err() {

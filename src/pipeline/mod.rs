@@ -81,7 +81,12 @@ struct Shared {
     observer: Observer,
     /// When the run leaves what is not finished.
     deadline: Instant,
+    /// A permit for each blob that is downloaded.
+    downloads: Semaphore,
 }
+
+/// Blobs that are downloaded at the same time. With more, all would come home at the end, and nothing could be read before.
+const DOWNLOADS_TOGETHER: usize = 3;
 
 /// What every step on a lake works with.
 #[derive(Clone, Copy)]
@@ -147,7 +152,8 @@ async fn ask_for_all(
     let open = ledger.open_exports(plan.settings.now).await?;
     let all_wanted = plan.wanted(&known::look(&plan, &lake, &engine, &open, &observer).await?);
     preview::tell(&observer, &plan, &all_wanted);
-    let shared = Arc::new(Shared { plan, lake, engine, client, ledger, observer, deadline });
+    let downloads = Semaphore::new(DOWNLOADS_TOGETHER);
+    let shared = Arc::new(Shared { plan, lake, engine, client, ledger, observer, deadline, downloads });
     let mut open = left_over(&shared, open).await?;
 
     let slots = Arc::new(Semaphore::new(shared.plan.wait.slots()));
@@ -172,13 +178,24 @@ async fn ask_for_all(
         &shared.plan.settings,
         shared.plan.datasets.iter().map(|plan| plan.dataset.name.as_str()),
     );
-    while let Some(ready) = fetches.join_next().await {
+    loop {
+        let ready = match fetches.try_join_next() {
+            Some(ready) => ready,
+            None => {
+                // While nobody reads: many commits are followed in the time of one.
+                if turn.available_permits() > 0 {
+                    outcomes.follow(&shared.tools()).await;
+                }
+                let Some(ready) = fetches.join_next().await else { break };
+                ready
+            }
+        };
         let (wanted, ready) = ready.map_err(|cause| {
             Error::new(Kind::Bug, "a part of the run stopped unexpectedly").caused_by(cause)
         })?;
         settle::settle(&shared, &wanted, ready, &mut outcomes).await;
     }
-    finish(&shared.lake, outcomes, &shared.plan.settings).await
+    finish(&shared.tools(), outcomes).await
 }
 
 fn not_asked(shared: &Shared, wanted: &Wanted) -> Error {
@@ -271,7 +288,9 @@ async fn catch_up(lake: &Lake) -> Result<()> {
 }
 
 /// Completes the receipt and keeps it in the lake.
-async fn finish(lake: &Lake, outcomes: Outcomes, settings: &Settings) -> Result<Receipt> {
+async fn finish(tools: &Tools<'_>, mut outcomes: Outcomes) -> Result<Receipt> {
+    let Tools { settings, lake, .. } = *tools;
+    outcomes.follow(tools).await;
     let receipt = outcomes.receipt(lake, (settings.clock)()).await?;
     let _created = lake.create_json(&receipt_path(settings.run_id), &receipt).await?;
     Ok(receipt)
