@@ -238,7 +238,7 @@ async fn put_objects(
         for (part, object) in files {
             let path = object_path(&change.chain(), &object.name);
             context.lake.put_file(&part.file, &path).await?;
-            verified.push(verify::verify(context.engine, change.spec, part, path));
+            verified.push(verify::verify(context.lake, change.spec, part, path));
         }
         together(verified).await?.iter().for_each(|totals| read_back.merge(totals));
     }

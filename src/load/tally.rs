@@ -1,5 +1,9 @@
 //! Counting typed rows: totals per money column and currency, and a digest of the rows.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray, Decimal128Array, FixedSizeBinaryArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{Decimal128Type, UInt16Type};
 
@@ -76,7 +80,7 @@ pub(super) struct Counted<'a> {
 /// A money column of one batch.
 struct Amounts<'a> {
     amounts: &'a Decimal128Array,
-    currency: Numbers<'a>,
+    currency: Arc<Numbers<'a>>,
 }
 
 /// Which of the currencies a row has.
@@ -87,15 +91,43 @@ enum Numbers<'a> {
     Rows(Vec<usize>),
 }
 
+impl<'a> Numbers<'a> {
+    fn of(batch: &'a RecordBatch, currency: &'a Currency, currencies: &mut Vec<String>) -> Result<Self> {
+        // A handful of currencies: a scan over them is quicker than a map.
+        let mut number = |text: Option<&str>| {
+            let text = text.unwrap_or_default().trim_ascii();
+            let known = currencies.iter().position(|known| known.eq_ignore_ascii_case(text));
+            known.unwrap_or_else(|| {
+                currencies.push(text.to_ascii_uppercase());
+                currencies.len() - 1
+            })
+        };
+        let name = match currency {
+            Currency::Fixed(currency) => return Ok(Numbers::All(number(Some(currency)))),
+            Currency::Column(name) => name,
+        };
+        Ok(match Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))? {
+            Texts::Coded { keys, entries } => {
+                Numbers::Coded(keys, entries.iter().chain([None]).map(number).collect())
+            }
+            Texts::Plain(texts) => Numbers::Rows(texts.iter().map(number).collect()),
+        })
+    }
+}
+
 impl<'a> Counted<'a> {
     /// # Errors
     /// [`Kind::Bug`] when a counted column is missing or has another type.
     pub(super) fn of(batches: &'a [RecordBatch], money: &'a [MoneyColumn]) -> Result<Self> {
         let mut currencies = Vec::new();
-        let mut columns = Vec::with_capacity(money.len());
-        for money in money {
-            let amounts = batches.iter().map(|batch| Amounts::of(batch, money, &mut currencies));
-            columns.push((money, amounts.collect::<Result<_>>()?));
+        let mut columns: Vec<(_, Vec<_>)> =
+            money.iter().map(|money| (money, Vec::with_capacity(batches.len()))).collect();
+        for batch in batches {
+            // Several amounts have their currency in one column.
+            let mut known = HashMap::new();
+            for (money, amounts) in &mut columns {
+                amounts.push(Amounts::of(batch, money, &mut known, &mut currencies)?);
+            }
         }
         let hashes = batches.iter().map(|batch| {
             let hashes = column(batch, "_pc_row_hash")?;
@@ -131,10 +163,11 @@ impl<'a> Counted<'a> {
 }
 
 impl<'a> Amounts<'a> {
-    /// `None` when there are none.
+    /// `None` when there are none. `known`: of the batch, the currencies that were looked at, by column or fixed code.
     fn of(
         batch: &'a RecordBatch,
         money: &'a MoneyColumn,
+        known: &mut HashMap<&'a Currency, Arc<Numbers<'a>>>,
         currencies: &mut Vec<String>,
     ) -> Result<Option<Self>> {
         let amounts = column(batch, &money.name)?;
@@ -142,24 +175,10 @@ impl<'a> Amounts<'a> {
             return Ok(None);
         }
         let amounts = amounts.as_primitive_opt::<Decimal128Type>().ok_or_else(|| wrong_type(&money.name))?;
-        // A handful of currencies: a scan over them is quicker than a map.
-        let mut number = |text: Option<&str>| {
-            let text = text.unwrap_or_default().trim_ascii();
-            let known = currencies.iter().position(|known| known.eq_ignore_ascii_case(text));
-            known.unwrap_or_else(|| {
-                currencies.push(text.to_ascii_uppercase());
-                currencies.len() - 1
-            })
-        };
-        let currency = match &money.currency {
-            Currency::Fixed(currency) => Numbers::All(number(Some(currency))),
-            Currency::Column(name) => {
-                match Texts::of(column(batch, name)?).ok_or_else(|| wrong_type(name))? {
-                    Texts::Coded { keys, entries } => {
-                        Numbers::Coded(keys, entries.iter().chain([None]).map(number).collect())
-                    }
-                    Texts::Plain(texts) => Numbers::Rows(texts.iter().map(number).collect()),
-                }
+        let currency = match known.entry(&money.currency) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(new) => {
+                Arc::clone(new.insert(Arc::new(Numbers::of(batch, &money.currency, currencies)?)))
             }
         };
         Ok(Some(Amounts { amounts, currency }))
@@ -167,7 +186,7 @@ impl<'a> Amounts<'a> {
 
     fn add(&self, rows: impl Iterator<Item = usize>, sums: &mut [Option<i128>]) {
         for row in rows.filter(|row| self.amounts.is_valid(*row)) {
-            let number = match &self.currency {
+            let number = match &*self.currency {
                 Numbers::All(number) => *number,
                 Numbers::Coded(keys, numbers) if keys.is_valid(row) => numbers[usize::from(keys.value(row))],
                 Numbers::Coded(_, numbers) => numbers[numbers.len() - 1],

@@ -1,33 +1,50 @@
 //! Reads an object back from the lake and counts it again: written = what the object holds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, ident};
-use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::{Digest, StagedPart, tally};
-use crate::engine::{Engine, MergeParts, ParquetFile, ParquetFiles, Place, failed};
+use crate::engine::{ParquetFile, ParquetFiles, Place, failed};
 use crate::error::{Error, Kind, Result};
+use crate::lake::Lake;
 use crate::model::{Currency, PartitionKey, TableSpec, Totals};
+
+/// Rows that are counted at once.
+const BATCH_ROWS: usize = 8192;
+
+/// Bytes at the end of a file in which its footer usually stands: one request for all of it.
+const FOOTER_BYTES: usize = 64 << 10;
 
 /// Compares an object with the rows that were staged for it, from the bytes that the store gives back: these are counted.
 ///
 /// # Errors
 /// [`Kind::Contract`] when rows, cents or hashes differ, [`Kind::Destination`] when it cannot be read.
-pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart, at: Path) -> Result<Totals> {
-    let file = file(&part.key, at, part.bytes, part.totals.rows);
-    let table = table_of(spec, Place::Lake, vec![file]);
-    let rows = engine.session().read_table(Arc::new(table));
-    let rows = rows.map_err(|cause| failed(cause, "an object could not be opened"))?;
-    let mut batches = MergeParts::stream(only_counted(rows, spec, None)?).await?;
+pub(super) async fn verify(lake: &Lake, spec: &TableSpec, part: &StagedPart, at: Path) -> Result<Totals> {
+    let object = StoredFile { store: Arc::clone(lake.store()), path: at, bytes: part.bytes };
+    let unreadable =
+        |cause: ParquetError| failed(DataFusionError::from(cause), "an object could not be read back");
+    let builder = ParquetRecordBatchStreamBuilder::new(object).await.map_err(unreadable)?;
+    let counted = ProjectionMask::columns(builder.parquet_schema(), counted_columns(spec));
+    let batches = builder.with_projection(counted).with_batch_size(BATCH_ROWS).build();
+    let mut batches = batches.map_err(unreadable)?;
     let money = spec.money.clone();
     // On a core of its own.
     let counted = tokio::spawn(async move {
         let (mut totals, mut digest) = (Totals::default(), Digest::default());
-        while let Some(batch) =
-            batches.try_next().await.map_err(|cause| failed(cause, "an object could not be read back"))?
-        {
+        while let Some(batch) = batches.try_next().await.map_err(unreadable)? {
             tally(&batch, &money, &mut totals, &mut digest)?;
         }
         Ok::<_, Error>((totals, digest))
@@ -52,6 +69,35 @@ pub(super) async fn verify(engine: &Engine, spec: &TableSpec, part: &StagedPart,
         ))
 }
 
+/// A file in a store, whose size is known.
+struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    bytes: u64,
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
+        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
+        async move { Ok(self.store.get_ranges(&self.path, &ranges).await?) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
+        async move {
+            let bytes = self.bytes;
+            let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_BYTES));
+            Ok(Arc::new(reader.load_and_finish(self, bytes).await?))
+        }
+        .boxed()
+    }
+}
+
 /// Files of one table, with its partition columns.
 pub(super) fn table_of(spec: &TableSpec, place: Place, files: Vec<ParquetFile>) -> ParquetFiles {
     ParquetFiles::new(place, Arc::clone(&spec.schema), &spec.partition_columns, files)
@@ -63,16 +109,21 @@ pub(super) fn file(key: &PartitionKey, path: Path, bytes: u64, rows: u64) -> Par
 
 /// Only the columns that [`tally()`] reads, and `also`.
 pub(super) fn only_counted(rows: DataFrame, spec: &TableSpec, also: Option<&str>) -> Result<DataFrame> {
-    let mut columns = vec!["_pc_row_hash"];
-    for money in &spec.money {
-        columns.push(&money.name);
-        if let Currency::Column(currency) = &money.currency {
-            columns.push(currency);
-        }
-    }
+    let mut columns = counted_columns(spec);
     columns.extend(also);
-    columns.sort_unstable();
-    columns.dedup();
     let columns = columns.into_iter().map(ident).collect::<Vec<_>>();
     rows.select(columns).map_err(|cause| failed(cause, "the rows could not be counted"))
+}
+
+/// The columns that [`tally()`] reads, each once.
+fn counted_columns(spec: &TableSpec) -> Vec<&str> {
+    let currencies = spec.money.iter().filter_map(|money| match &money.currency {
+        Currency::Column(currency) => Some(currency.as_str()),
+        Currency::Fixed(_) => None,
+    });
+    let money = spec.money.iter().map(|money| money.name.as_str());
+    let mut columns: Vec<&str> = ["_pc_row_hash"].into_iter().chain(money).chain(currencies).collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
 }

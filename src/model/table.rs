@@ -12,7 +12,7 @@ use super::{Account, Month};
 pub const DEFAULT_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// Where the currency of a money column stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Currency {
     /// In another column of the same row.
     Column(String),
