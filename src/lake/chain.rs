@@ -99,7 +99,10 @@ impl Chain {
         // A short cut that cannot be read is none.
         let known: Option<Newest> = lake.get_json(&newest_path(self)).await.ok().flatten();
         let mut newest = match known {
-            Some(known) => self.read(lake, known.version).await?,
+            Some(Newest { version }) => match lake.known(self, version) {
+                Some(known) => Some(known),
+                None => self.read(lake, version).await?,
+            },
             None => None,
         };
         if newest.is_none() {
@@ -112,6 +115,7 @@ impl Chain {
                 None => break,
             }
         }
+        newest.iter().for_each(|newest| lake.note(newest));
         Ok(newest)
     }
 
@@ -208,6 +212,7 @@ impl Chain {
             lake.remove(&path).await?;
         } else if mine {
             lake.replace_json(&newest_path(self), &Newest { version: manifest.version }).await?;
+            lake.note(manifest);
             return Ok(CommitOutcome::Committed);
         }
         match self.newest(lake).await? {

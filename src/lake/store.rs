@@ -1,7 +1,8 @@
 //! A lake on some storage, and the few things that are done there.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +17,9 @@ use serde::de::DeserializeOwned;
 use super::advice::Asked;
 use super::again::again;
 use super::disk::{self, Disk, not_writable};
-use super::format;
 use super::location::{Location, Root};
 use super::meter::{Meter, Metered};
+use super::{Chain, Manifest, format};
 use crate::error::{Error, Kind, Result};
 use crate::model::StorageOps;
 use crate::secret::redact_error;
@@ -34,6 +35,8 @@ pub struct Lake {
     // Of a lake on local disk: there, what is written goes this way.
     pub(super) disk: Option<Disk>,
     asked: Option<Asked>,
+    /// Of each table the newest manifest that was read or committed: it never changes, and need not be read again.
+    newest: Arc<Mutex<HashMap<Chain, Manifest>>>,
 }
 
 /// What became of a put-if-absent.
@@ -148,7 +151,7 @@ impl Lake {
 
     fn metered(store: Arc<dyn ObjectStore>, shown: &str, meter: Arc<Meter>, disk: Option<Disk>) -> Lake {
         let store = Arc::new(Metered { store, meter: Arc::clone(&meter), disk: disk.clone() });
-        Lake { store, meter, shown: shown.to_owned(), disk, asked: None }
+        Lake { store, meter, shown: shown.to_owned(), disk, asked: None, newest: Arc::default() }
     }
 
     /// Whether it stands on an object store, and not on a file system.
@@ -183,6 +186,20 @@ impl Lake {
     pub fn local_file(&self, path: &Path) -> Option<PathBuf> {
         let file = self.disk.as_ref()?.root().join(path.as_ref());
         file.is_file().then_some(file)
+    }
+
+    /// The manifest of a version, if it is the newest of its table that is known.
+    pub(super) fn known(&self, chain: &Chain, version: u64) -> Option<Manifest> {
+        self.newest().get(chain).filter(|known| known.version == version).cloned()
+    }
+
+    /// Notes the newest manifest of a table.
+    pub(super) fn note(&self, manifest: &Manifest) {
+        self.newest().insert(manifest.chain(), manifest.clone());
+    }
+
+    fn newest(&self) -> MutexGuard<'_, HashMap<Chain, Manifest>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[must_use]
