@@ -137,9 +137,20 @@ pub(super) async fn clashes(
     old: &[&Partition],
 ) -> Result<bool> {
     let plan = sorted(change, old, parts, &Rule::default())?.plan(context.engine)?;
-    let stale = count(change.spec, plan.stale, change.account).await?;
-    let superseded = count(change.spec, plan.superseded, change.account).await?;
-    Ok(stale.totals.rows + superseded.totals.rows > 0)
+    Ok(is_any(plan.stale).await? || is_any(plan.superseded).await?)
+}
+
+/// Whether there is a row. Of the files nothing is read but their keys.
+async fn is_any(rows: Option<DataFrame>) -> Result<bool> {
+    let Some(rows) = rows else { return Ok(false) };
+    let first = rows.select(vec![col("_pc_row_key")]).and_then(|keys| keys.limit(0, Some(1)));
+    let mut stream = MergeParts::stream(first.map_err(planning)?).await?;
+    while let Some(batch) = stream.try_next().await.map_err(planning)? {
+        if batch.num_rows() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The partitions with a keyed row that the pull does not have.
