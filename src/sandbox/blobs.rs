@@ -194,7 +194,9 @@ fn with_checksum(
     use FaultKind as F;
     let offers = response.status().is_success() && !hits.has(F::NoChecksum);
     let crc = hits.any_of(&[F::Crc64, F::Crc64Only]).filter(|_| offers);
-    if let (Some(_), Ok(crc)) = (crc, crc64()) {
+    if crc.is_some()
+        && let Ok(crc) = crc64()
+    {
         set(&mut response, header::HeaderName::from_static("x-ms-content-crc64"), base64(&crc));
     }
     if offers && crc != Some(F::Crc64Only) {
