@@ -317,15 +317,15 @@ fn indexes(money: &MoneyCell) -> impl Iterator<Item = usize> {
 
 /// An amount in units of 10^-[`MONEY_SCALE`].
 fn units_of(text: &[u8]) -> Option<i128> {
-    let text = std::str::from_utf8(text).ok()?;
-    usual_units_of(text).or_else(|| any_units_of(text))
+    usual_units_of(text).or_else(|| any_units_of(std::str::from_utf8(text).ok()?))
 }
 
 /// `-1234.50`: a sign, and at most 18 digits with a point among them. `None` leaves the text to [`any_units_of`].
-fn usual_units_of(text: &str) -> Option<i128> {
-    let (negative, number) = text.strip_prefix('-').map_or((false, text), |number| (true, number));
+#[inline]
+fn usual_units_of(text: &[u8]) -> Option<i128> {
+    let (negative, number) = text.strip_prefix(b"-").map_or((false, text), |number| (true, number));
     let (mut digits, mut count, mut point) = (0i64, 0, None);
-    for byte in number.bytes() {
+    for byte in number {
         match byte {
             b'0'..=b'9' if count < 18 => (digits, count) = (digits * 10 + i64::from(byte - b'0'), count + 1),
             b'.' if point.is_none() => point = Some(count),
@@ -448,7 +448,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_usual_way_and_the_other_agree(text in "-?[0-9]{0,20}[.]?[0-9]{0,12}") {
-            if let Some(units) = usual_units_of(&text) {
+            if let Some(units) = usual_units_of(text.as_bytes()) {
                 prop_assert_eq!(any_units_of(&text), Some(units));
             }
         }

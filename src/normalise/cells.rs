@@ -16,7 +16,7 @@ use super::dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 use super::decimal::parse_decimal;
 
 /// Rows are taken in blocks whose text stays in the processor's cache while all columns go over it.
-const BLOCK_ROWS: usize = 128;
+const BLOCK_ROWS: usize = 32;
 
 /// A column of the table and the cell that fills it.
 #[derive(Debug, Clone)]
