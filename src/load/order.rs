@@ -45,24 +45,35 @@ impl<'a> Order<'a> {
 
     /// The places in order; of equal rows the earlier stays before the later.
     pub(super) fn sorted(&self, places: &[Place]) -> Vec<Place> {
+        let Some(first) = self.columns.first() else { return places.to_vec() };
         let width = self.columns.len();
         let mut keys = Vec::with_capacity(places.len() * width);
         for &(batch, row) in places {
             keys.extend(self.columns.iter().map(|column| column[batch as usize].key(row as usize)));
         }
-        let mut order: Vec<usize> = (0..places.len()).collect();
-        order.sort_by(|&one, &other| {
-            let numbers = |row: usize| &keys[row * width..][..width];
-            for ((number, other_number), column) in numbers(one).iter().zip(numbers(other)).zip(&self.columns)
-            {
-                let order = number.cmp(other_number).then_with(|| texts(column, places[one], places[other]));
-                if order.is_ne() {
-                    return order;
+        let has_texts = |column: &Vec<Keys<'_>>| column.iter().any(|keys| matches!(keys, Keys::Texts(_)));
+        let decides: Vec<bool> = self.columns.iter().map(has_texts).collect();
+        // The first number stands beside each row, and decides most.
+        let mut order: Vec<(u64, usize)> = places
+            .iter()
+            .enumerate()
+            .map(|(at, &(batch, row))| (first[batch as usize].key(row as usize), at))
+            .collect();
+        order.sort_by(|&(number, one), &(other_number, other)| {
+            number.cmp(&other_number).then_with(|| {
+                for (index, column) in self.columns.iter().enumerate() {
+                    let mut order = keys[one * width + index].cmp(&keys[other * width + index]);
+                    if order.is_eq() && decides[index] {
+                        order = texts(column, places[one], places[other]);
+                    }
+                    if order.is_ne() {
+                        return order;
+                    }
                 }
-            }
-            Ordering::Equal
+                Ordering::Equal
+            })
         });
-        order.into_iter().map(|row| places[row]).collect()
+        order.into_iter().map(|(_, at)| places[at]).collect()
     }
 }
 

@@ -105,9 +105,10 @@ fn decimal_bytes(units: i128, scale: i8) -> [u8; HASH_BYTES + 1] {
     let (mut digits, mut point) = (units, scale);
     if let Ok(mut small) = i64::try_from(units) {
         for (zeros, power) in [(8, 100_000_000), (4, 10_000), (2, 100), (1, 10), (1, 10)] {
-            while small != 0 && small % power == 0 {
+            // A multiple of 10^n is one of 2^n, which is seen at once.
+            while small != 0 && small.trailing_zeros() >= zeros && small % power == 0 {
                 small /= power;
-                point -= zeros;
+                point -= zeros as i8;
             }
         }
         digits = i128::from(small);

@@ -64,6 +64,8 @@ use refuse::{Columns, nulled, quarantine, with_nulled, without};
 /// Types the rows of one file.
 pub struct Normaliser {
     schema: SchemaRef,
+    /// The same with the columns coded that were coded in the last batch.
+    coded_schema: SchemaRef,
     columns: Columns,
     // One for each column that the file has, in the order of the table.
     sources: Vec<Source>,
@@ -115,6 +117,7 @@ impl Normaliser {
             key: dataset.key.iter().map(|name| index_of(name)).collect(),
             pending: dataset.pending.as_deref().map(index_of),
             driving_date: index_of(&dataset.driving_date),
+            coded_schema: Arc::clone(&table.schema),
             schema: table.schema,
             matched,
             origin,
@@ -139,6 +142,7 @@ impl Normaliser {
     #[must_use]
     pub fn under(mut self, options: &Options, dataset: &Dataset) -> Normaliser {
         self.schema = options.table(dataset).schema;
+        self.coded_schema = Arc::clone(&self.schema);
         self.treated = Treated::new(
             &options.personal,
             &dataset.newest().columns,
@@ -235,14 +239,17 @@ impl Normaliser {
     }
 
     /// The table's schema, for columns of which some are coded.
-    fn schema_of(&self, columns: &[ArrayRef]) -> SchemaRef {
-        let fields = self.schema.fields().iter().zip(columns);
-        if fields.clone().all(|(field, column)| field.data_type() == column.data_type()) {
-            return Arc::clone(&self.schema);
+    fn schema_of(&mut self, columns: &[ArrayRef]) -> SchemaRef {
+        let fits = |schema: &SchemaRef| {
+            schema.fields().iter().zip(columns).all(|(field, column)| field.data_type() == column.data_type())
+        };
+        if !fits(&self.coded_schema) {
+            let fields = self.schema.fields().iter().zip(columns);
+            let fields = fields
+                .map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()));
+            self.coded_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         }
-        let fields =
-            fields.map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()));
-        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+        Arc::clone(&self.coded_schema)
     }
 
     fn provide_nulls(&mut self, rows: usize) {
