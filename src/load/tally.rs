@@ -140,15 +140,16 @@ impl<'a> Counted<'a> {
     pub(super) fn add(&self, places: &[Place], totals: &mut Totals, digest: &mut Digest) {
         totals.rows += places.len() as u64;
         for (money, batches) in &self.columns {
-            let mut sums: Vec<Option<i128>> = vec![None; self.currencies.len()];
+            // Of each currency, and whether it has an amount.
+            let mut sums = vec![(0, false); self.currencies.len()];
             for places in places.chunk_by(|one, other| one.0 == other.0) {
                 if let Some(here) = &batches[places[0].0 as usize] {
                     here.add(places.iter().map(|(_, row)| *row as usize), &mut sums);
                 }
             }
-            for (currency, sum) in self.currencies.iter().zip(sums) {
+            for (currency, (sum, occurs)) in self.currencies.iter().zip(sums) {
                 // Nothing is nothing in every currency.
-                if let Some(sum) = sum.filter(|sum| *sum != 0 || !currency.is_empty()) {
+                if occurs && (sum != 0 || !currency.is_empty()) {
                     totals.add(&money.name, currency, sum);
                 }
             }
@@ -184,7 +185,7 @@ impl<'a> Amounts<'a> {
         Ok(Some(Amounts { amounts, currency }))
     }
 
-    fn add(&self, rows: impl Iterator<Item = usize>, sums: &mut [Option<i128>]) {
+    fn add(&self, rows: impl Iterator<Item = usize>, sums: &mut [(i128, bool)]) {
         for row in rows.filter(|row| self.amounts.is_valid(*row)) {
             let number = match &*self.currency {
                 Numbers::All(number) => *number,
@@ -192,7 +193,8 @@ impl<'a> Amounts<'a> {
                 Numbers::Coded(_, numbers) => numbers[numbers.len() - 1],
                 Numbers::Rows(numbers) => numbers[row],
             };
-            sums[number] = Some(sums[number].unwrap_or_default().saturating_add(self.amounts.value(row)));
+            let (sum, occurs) = &mut sums[number];
+            (*sum, *occurs) = (sum.saturating_add(self.amounts.value(row)), true);
         }
     }
 }

@@ -53,7 +53,13 @@ impl Ends {
             (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
             _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
                 (Some(first), Some(last)) => (four(first), four(last)),
-                _ => (text.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)), 0),
+                // All of at most three bytes, without a loop.
+                _ => match (text.first(), text.get(length / 2), text.last()) {
+                    (Some(first), Some(middle), Some(last)) => {
+                        (u32::from_le_bytes([*first, *middle, *last, 0]).into(), 0)
+                    }
+                    _ => (0, 0),
+                },
             },
         };
         Ends { first, last, length }
@@ -99,6 +105,12 @@ impl Coder {
         {
             return Ok(*code);
         }
+        self.code_anew(ends, text)
+    }
+
+    /// Of a text that was not met of late. Apart, so that those that were are found in a few instructions.
+    #[inline(never)]
+    fn code_anew(&mut self, ends: Ends, text: &[u8]) -> Result<u16, Uncoded> {
         let code = self.find_or_add(text)?;
         if self.recent.is_empty() {
             // No text has this length.

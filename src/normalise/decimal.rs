@@ -66,8 +66,12 @@ fn parse_plain(cell: &[u8], scale: u8) -> Option<i128> {
     }
     let fraction = dot.map_or(0, |dot| digits.len() - dot - 1);
     let missing = usize::from(scale).checked_sub(fraction)?;
-    let units = u128::from(mantissa).checked_mul(POWERS[missing])?;
-    signed(negative, units)
+    if missing > FAST_DIGITS {
+        return signed(negative, u128::from(mantissa).checked_mul(POWERS[missing])?);
+    }
+    // Two numbers of 64 bits; less than 10^36.
+    let units = i128::from(mantissa) * i128::from(POWERS[missing] as u64);
+    Some(if negative { -units } else { units })
 }
 
 /// Every other spelling, digit by digit.
