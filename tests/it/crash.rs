@@ -214,7 +214,7 @@ fn every_nth_point(base: &World, pipeline: &str, server: Option<&Server>, stride
 }
 
 /// No divisor of how many points a window has: each kind of point has its turn.
-const STRIDE: u64 = 17;
+const STRIDE: u64 = 7;
 
 /// Whether the run was killed.
 fn one_point(
