@@ -224,14 +224,21 @@ impl<'a> Stager<'a> {
         self.make_room()
     }
 
+    /// Of the row groups in open files, about.
+    fn footer_bytes(&self) -> u64 {
+        (self.row_groups * self.spec.schema.fields().len() * CHUNK_METADATA_BYTES) as u64
+    }
+
     /// Writes row groups when one is full, or when all that waits is too much.
     fn make_room(&mut self) -> Result<()> {
         let Options { memory, .. } = self.options;
         let row_bytes = self.waiting_bytes / self.waiting_rows.max(1);
         let largest = self.parts.values().map(|part| part.waiting.len()).max().unwrap_or_default();
         let full = (largest * row_bytes) as u64 > memory.row_group();
+        // What metadata take, rows do not have: a large file needs no more memory than a small one.
+        let waiting = memory.waiting().saturating_sub(self.footer_bytes());
         // Then all partitions are written, but for a few of the smallest.
-        if full || self.waiting_bytes as u64 > memory.waiting() {
+        if full || self.waiting_bytes as u64 > waiting {
             self.write_some()?;
         }
         Ok(())
@@ -283,8 +290,7 @@ impl<'a> Stager<'a> {
     /// Writes what waits, and closes the files when the metadata of their row groups are too many; more will come.
     fn write_some(&mut self) -> Result<()> {
         self.write(self.waiting_rows / 16)?;
-        let footers = self.row_groups * self.spec.schema.fields().len() * CHUNK_METADATA_BYTES;
-        if footers as u64 > self.options.memory.footers() {
+        if self.footer_bytes() > self.options.memory.footers() {
             let writers = self.parts.values_mut().map(|part| &mut part.writer).collect();
             on_cores(writers, || Ok(()), |(): &mut (), writer: &mut PartWriter| writer.set_aside())?;
             self.row_groups = 0;
