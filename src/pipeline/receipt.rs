@@ -33,12 +33,14 @@ pub(super) struct Outcomes {
     ahead: Vec<Ahead>,
 }
 
-/// A window that changed rows.
+/// A window that was committed.
 struct Ahead {
     // Places in `tables`, and in the windows of that.
     table: usize,
     window: usize,
     manifest: Manifest,
+    /// Whether the manifest is this window's own, and changed rows.
+    rewritten: bool,
 }
 
 impl Outcomes {
@@ -61,8 +63,9 @@ impl Outcomes {
             table.files_written += applied.files_written;
             table.bytes_written += applied.bytes_written;
             let (window, rewritten) = (table.windows.len(), applied.rewritten);
-            let manifest = applied.manifest.filter(|_| rewritten);
-            self.ahead.extend(manifest.map(|manifest| Ahead { table: place, window, manifest }));
+            // Also where nothing was rewritten: what an earlier run could not derive is to be told until it is there.
+            let ahead = |manifest| Ahead { table: place, window, manifest, rewritten };
+            self.ahead.extend(applied.manifest.map(ahead));
         }
         table.windows.push(window);
     }
@@ -81,11 +84,13 @@ impl Outcomes {
         for (table, newest) in newest {
             let Settings { run_id, clock, .. } = *tools.settings;
             let lines = load::follow(&tools.context(), newest, run_id, clock()).await;
-            for Ahead { window, manifest, .. } in ahead.iter().filter(|ahead| ahead.table == table) {
+            for Ahead { window, manifest, rewritten, .. } in ahead.iter().filter(|ahead| ahead.table == table)
+            {
                 let window = &mut self.tables[table].windows[*window];
                 match &lines {
                     Ok(lines) => {
-                        window.restatements = lines.get(&manifest.version).copied().unwrap_or_default();
+                        let own = lines.get(&manifest.version).filter(|_| *rewritten);
+                        window.restatements = own.copied().unwrap_or_default();
                     }
                     Err(error) => window.warnings.push(format!(
                         "the rows are committed, but what they changed could not be written down; the next run tries again: {error}"
