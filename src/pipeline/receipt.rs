@@ -31,6 +31,9 @@ pub(super) struct Outcomes {
     tables: Vec<TableReceipt>,
     /// What is committed, and not yet followed by the derived tables.
     ahead: Vec<Ahead>,
+    /// By table, the newest version that changed rows and is followed. So that a run asks the same of the storage however
+    /// often it has time to look.
+    followed: BTreeMap<usize, u64>,
 }
 
 /// A window that was committed.
@@ -46,7 +49,12 @@ struct Ahead {
 impl Outcomes {
     /// The receipt lists the tables in the order in which they are given here.
     pub(super) fn new<'a>(settings: &Settings, tables: impl Iterator<Item = &'a str>) -> Self {
-        let mut outcomes = Outcomes { settings: settings.clone(), tables: Vec::new(), ahead: Vec::new() };
+        let mut outcomes = Outcomes {
+            settings: settings.clone(),
+            tables: Vec::new(),
+            ahead: Vec::new(),
+            followed: BTreeMap::new(),
+        };
         for table in tables {
             outcomes.place(table);
         }
@@ -82,8 +90,14 @@ impl Outcomes {
             }
         }
         for (table, newest) in newest {
+            if self.followed.get(&table).is_some_and(|followed| newest.rewritten_in <= *followed) {
+                continue;
+            }
             let Settings { run_id, clock, .. } = *tools.settings;
             let lines = load::follow(&tools.context(), newest, run_id, clock()).await;
+            if lines.is_ok() {
+                self.followed.insert(table, newest.rewritten_in);
+            }
             for Ahead { window, manifest, rewritten, .. } in ahead.iter().filter(|ahead| ahead.table == table)
             {
                 let window = &mut self.tables[table].windows[*window];
