@@ -6,6 +6,7 @@
 //! <state_dir>/refreshed.json         which refresh tokens were replaced, when that makes a difference
 //! <state_dir>/requests/<id>.json     one request; written under another name and renamed
 //! <state_dir>/blobs/<id>             its finished file
+//! <state_dir>/built/<id>             the same under a second name, for requests like it that are made on the same day
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -133,6 +134,8 @@ impl Entry {
 pub struct Exports {
     dir: PathBuf,
     entries: Mutex<HashMap<Uuid, Entry>>,
+    /// Built since the start, of the newest day: their blobs have a second name.
+    kept: Mutex<Vec<Request>>,
     /// Exports since the start.
     created: AtomicUsize,
     /// Addresses that were good for one request and have been used.
@@ -153,7 +156,12 @@ impl Exports {
                 )
                 .caused_by(cause)
         };
-        for name in ["requests", "blobs"] {
+        // Those were built under other options, perhaps.
+        match fs::remove_dir_all(dir.join("built")) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(cause)),
+            _ => {}
+        }
+        for name in ["requests", "blobs", "built"] {
             fs::create_dir_all(dir.join(name)).map_err(fail)?;
         }
         let key = open_key(&dir.join("key")).map_err(fail)?;
@@ -169,6 +177,7 @@ impl Exports {
             Exports {
                 dir: dir.to_owned(),
                 entries: Mutex::new(entries),
+                kept: Mutex::default(),
                 created: AtomicUsize::new(0),
                 spent: Mutex::default(),
             },
@@ -279,9 +288,44 @@ impl Exports {
             Ok(built) => {
                 entry.request.built = Some(built);
                 entry.failed = self.save(&entry.request).is_err();
+                self.keep(&entry.request);
             }
             Err(_) => entry.failed = true,
         }
+    }
+
+    /// Gives a request the blob of one like it, if there is one: the same bytes need not be built again.
+    #[must_use]
+    pub fn reuse(&self, request: &Request) -> Option<Built> {
+        let kept = self.kept();
+        let like = kept.iter().find(|kept| kept.is_like(request))?;
+        fs::hard_link(self.second_name(like.id), self.blob(request.id)).ok()?;
+        like.built.clone()
+    }
+
+    /// Gives a finished blob a second name. Those of other days are not asked for again.
+    fn keep(&self, request: &Request) {
+        let mut kept = self.kept();
+        let (same_day, others): (Vec<Request>, Vec<Request>) =
+            std::mem::take(&mut *kept).into_iter().partition(|kept| kept.as_of == request.as_of);
+        for other in others {
+            // It takes room, and nothing else.
+            let _ = fs::remove_file(self.second_name(other.id));
+        }
+        *kept = same_day;
+        let is_new = !kept.iter().any(|kept| kept.is_like(request));
+        // A file system without second names has all built anew.
+        if is_new && fs::hard_link(self.blob(request.id), self.second_name(request.id)).is_ok() {
+            kept.push(request.clone());
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn second_name(&self, id: Uuid) -> PathBuf {
+        self.dir.join("built").join(id.to_string())
     }
 
     /// # Errors
@@ -349,6 +393,12 @@ impl Request {
             faults: Vec::new(),
             delay_millis: None,
         }
+    }
+
+    /// Whether one server makes the same bytes of both.
+    fn is_like(&self, other: &Request) -> bool {
+        let what = |request: &Request| (request.dataset, request.format, request.as_of);
+        what(self) == what(other) && self.filter == other.filter && self.faults == other.faults
     }
 }
 

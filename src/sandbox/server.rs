@@ -225,18 +225,21 @@ impl Service {
                 Err(io::Error::other("made to fail"))
             }
             Err(message) => Err(io::Error::other(message)),
-            Ok(filter) => {
-                let job = Job {
-                    corpus: Options { as_of: Some(request.as_of), ..self.options.clone() }
-                        .corpus(request.as_of),
-                    dataset: request.dataset,
-                    filter,
-                    format: request.format,
-                    zip_above_rows: self.options.zip_above_rows,
-                    faults,
-                };
-                job.build(&self.exports.blob(request.id), &self.stopping)
-            }
+            Ok(filter) => match self.exports.reuse(request) {
+                Some(built) => Ok(built),
+                None => {
+                    let options = Options { as_of: Some(request.as_of), ..self.options.clone() };
+                    let job = Job {
+                        corpus: options.corpus(request.as_of),
+                        dataset: request.dataset,
+                        filter,
+                        format: request.format,
+                        zip_above_rows: self.options.zip_above_rows,
+                        faults,
+                    };
+                    job.build(&self.exports.blob(request.id), &self.stopping)
+                }
+            },
         };
         if !self.stopping.load(Ordering::Relaxed) {
             self.exports.finish(request.id, outcome);

@@ -82,6 +82,43 @@ async fn a_restart_keeps_requests_tokens_and_addresses() {
     second.running.stop().await;
 }
 
+/// What was built once on a day is given to every request like it, also after the first one is gone.
+#[tokio::test]
+async fn requests_that_are_alike_share_their_bytes() {
+    use std::os::unix::fs::MetadataExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { state_dir: Some(dir.path().to_owned()), as_of: None, ..tiny() };
+    let mut site = Site::open(&options).await;
+    let export = async |site: &Site, query: &str| {
+        let id = site.post(query).await["requestId"].as_str().unwrap().to_owned();
+        site.pass(1_000);
+        let dataset = query.split('?').next().unwrap();
+        let location = site.finished(dataset, &id).await["blobLocation"].as_str().unwrap().to_owned();
+        let bytes = site.blob(&location, &[]).await.bytes().await.unwrap();
+        let file = std::fs::metadata(dir.path().join("blobs").join(&id)).unwrap().ino();
+        let gone = site.call(Method::DELETE, &format!("{dataset}/{id}"), &[]).await;
+        assert_eq!(gone.status(), StatusCode::OK);
+        (file, bytes)
+    };
+    let csv = "transactionhistory?fileformat=csv";
+    let first = export(&site, csv).await;
+    assert_eq!(export(&site, csv).await, first);
+    for other in ["transactionhistory?fileformat=tsv", "payments?fileformat=csv"] {
+        assert_ne!(export(&site, other).await.0, first.0);
+    }
+    let filter = "$filter=earningForDate%20ge%202026-09-01+and+earningForDate%20le%202026-09-30T23:59:59Z";
+    let one_month = export(&site, &format!("{csv}&{filter}")).await;
+    assert!(one_month.1.len() < first.1.len());
+    assert_eq!(export(&site, csv).await, first);
+    // Another day: the rows are others, and what was kept is gone.
+    site.pass(24 * 3_600_000);
+    site.sign_in().await;
+    assert_ne!(export(&site, csv).await.1, first.1);
+    assert_eq!(std::fs::read_dir(dir.path().join("built")).unwrap().count(), 1);
+    site.running.stop().await;
+}
+
 #[tokio::test]
 async fn a_request_id_is_honoured_once() {
     let site = Site::open(&tiny()).await;
