@@ -45,10 +45,10 @@ pub struct ParquetFile {
 /// The files as one table: the columns of `schema`, then the partition columns (text).
 #[derive(Debug)]
 pub struct ParquetFiles {
-    place: Place,
+    pub(super) place: Place,
     table_schema: TableSchema,
     partition_schema: SchemaRef,
-    files: Vec<ParquetFile>,
+    pub(super) files: Vec<ParquetFile>,
 }
 
 impl ParquetFiles {

@@ -2,12 +2,15 @@
 //! joins; tables are made of manifests elsewhere, and SQL text is written elsewhere.
 
 mod files;
+mod keys;
 mod merge;
 mod slice;
+mod stored;
 
 pub use files::{ParquetFile, ParquetFiles, Place};
 pub use merge::{Merge, MergeParts, extracted_at, newer_than, older_than};
 pub use slice::Slice;
+pub use stored::StoredFile;
 
 use std::sync::Arc;
 
@@ -23,6 +26,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::model::Memory;
 use crate::secret::redact_error;
+
+use keys::KnownKeys;
 
 /// How much the engine may use.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -42,6 +47,7 @@ pub struct Engine {
     // Bytes that the pool gives out.
     memory: u64,
     threads: usize,
+    keys: Arc<KnownKeys>,
 }
 
 /// The URLs under which the stores are known to DataFusion; no user sees them.
@@ -61,7 +67,8 @@ impl Engine {
             .map_err(|cause| failed(cause, "the query engine could not start"))?;
         runtime.register_object_store(store_url(Place::Lake).as_ref(), lake);
         runtime.register_object_store(store_url(Place::Local).as_ref(), Arc::new(LocalFileSystem::new()));
-        Ok(Engine { runtime, memory, threads: options.threads })
+        let keys = Arc::new(KnownKeys::new(options.memory.keys()));
+        Ok(Engine { runtime, memory, threads: options.threads, keys })
     }
 
     /// A session with `information_schema` (for `SHOW TABLES` and `DESCRIBE`) and DuckDB's dialect, which

@@ -136,7 +136,11 @@ pub(super) async fn clashes(
     parts: &[&StagedPart],
     old: &[&Partition],
 ) -> Result<bool> {
-    let plan = sorted(change, old, parts, &Rule::default())?.plan(context.engine)?;
+    let merge = sorted(change, old, parts, &Rule::default())?;
+    if !merge.may_share_keys(context.engine).await? {
+        return Ok(false);
+    }
+    let plan = merge.plan(context.engine)?;
     Ok(is_any(plan.stale).await? || is_any(plan.superseded).await?)
 }
 

@@ -1,32 +1,18 @@
 //! Reads an object back from the lake and counts it again: written = what the object holds.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, ident};
-use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
+use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::errors::ParquetError;
 
 use super::{Digest, StagedPart, tally};
-use crate::engine::{ParquetFile, ParquetFiles, Place, failed};
+use crate::engine::{ParquetFile, ParquetFiles, Place, StoredFile, failed};
 use crate::error::{Error, Kind, Result};
 use crate::lake::Lake;
 use crate::model::{Currency, PartitionKey, TableSpec, Totals};
-
-/// Rows that are counted at once.
-const BATCH_ROWS: usize = 8192;
-
-/// Bytes at the end of a file in which its footer usually stands: one request for all of it.
-const FOOTER_BYTES: usize = 64 << 10;
 
 /// Compares an object with the rows that were staged for it, from the bytes that the store gives back: these are counted.
 ///
@@ -36,10 +22,7 @@ pub(super) async fn verify(lake: &Lake, spec: &TableSpec, part: &StagedPart, at:
     let object = StoredFile { store: Arc::clone(lake.store()), path: at, bytes: part.bytes };
     let unreadable =
         |cause: ParquetError| failed(DataFusionError::from(cause), "an object could not be read back");
-    let builder = ParquetRecordBatchStreamBuilder::new(object).await.map_err(unreadable)?;
-    let counted = ProjectionMask::columns(builder.parquet_schema(), counted_columns(spec));
-    let batches = builder.with_projection(counted).with_batch_size(BATCH_ROWS).build();
-    let mut batches = batches.map_err(unreadable)?;
+    let mut batches = object.rows(counted_columns(spec)).await.map_err(unreadable)?;
     let money = spec.money.clone();
     // On a core of its own.
     let counted = tokio::spawn(async move {
@@ -67,35 +50,6 @@ pub(super) async fn verify(lake: &Lake, spec: &TableSpec, part: &StagedPart, at:
         .hint(
             "nothing was committed; check disk and memory of this machine, then run the same command again",
         ))
-}
-
-/// A file in a store, whose size is known.
-struct StoredFile {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    bytes: u64,
-}
-
-impl AsyncFileReader for StoredFile {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
-        async move { Ok(self.store.get_ranges(&self.path, &ranges).await?) }.boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
-        async move {
-            let bytes = self.bytes;
-            let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_BYTES));
-            Ok(Arc::new(reader.load_and_finish(self, bytes).await?))
-        }
-        .boxed()
-    }
 }
 
 /// Files of one table, with its partition columns.
