@@ -13,7 +13,7 @@ use divan::{Bencher, black_box};
 use jiff::Timestamp;
 use payoutlake::decode::{Decoder, Options};
 use payoutlake::load::{self, Author, Stager};
-use payoutlake::model::{Account, Normalised, RawBatch, RunId};
+use payoutlake::model::{Account, Memory, Normalised, RawBatch, RunId};
 use payoutlake::normalise::{Normaliser, Origin, parse_decimal, parse_timestamp};
 use payoutlake::schema::{Dataset, Registry};
 
@@ -59,7 +59,9 @@ fn normaliser() -> Normaliser {
         loaded_at: Timestamp::UNIX_EPOCH,
         source_file: "bench.csv".to_owned(),
     };
+    // As in a run on one thread: texts that come again and again are dictionaries.
     Normaliser::new(&INPUT.dataset, INPUT.dataset.match_header(&INPUT.header).unwrap(), origin)
+        .coded(Memory::default().dictionary(1))
 }
 
 fn main() {
@@ -87,9 +89,33 @@ fn header_match(bencher: Bencher) {
     bencher.bench(|| INPUT.dataset.match_header(black_box(&INPUT.header)).unwrap());
 }
 
+/// As in a run: a batch is read into the memory of one that is spent.
 #[divan::bench]
 fn decode(bencher: Bencher) {
-    bencher.counter(BytesCount::new(INPUT.bytes)).bench(|| read(&INPUT.file));
+    let file = INPUT.file.path();
+    bencher.counter(BytesCount::new(INPUT.bytes)).bench(|| {
+        let mut decoder = Decoder::open(file, "bench.csv", &Options::default()).unwrap();
+        let mut text = decoder.next_file().unwrap().unwrap();
+        let mut spent = RawBatch::new();
+        while let Some(batch) = text.next_batch_in(spent).unwrap() {
+            spent = black_box(batch);
+        }
+    });
+}
+
+/// Both, one after the other.
+#[divan::bench]
+fn decode_and_normalise(bencher: Bencher) {
+    let file = INPUT.file.path();
+    bencher.counter(BytesCount::new(INPUT.bytes)).with_inputs(normaliser).bench_refs(|normaliser| {
+        let mut decoder = Decoder::open(file, "bench.csv", &Options::default()).unwrap();
+        let mut text = decoder.next_file().unwrap().unwrap();
+        let mut spent = RawBatch::new();
+        while let Some(batch) = text.next_batch_in(spent).unwrap() {
+            drop(black_box(normaliser.normalise(&batch)));
+            spent = batch;
+        }
+    });
 }
 
 #[divan::bench]
