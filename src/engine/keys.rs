@@ -3,7 +3,7 @@
 //! An object never changes, so the hashes of its keys are remembered: a run that commits many windows, one after the
 //! other, reads the keys of each object once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::error::DataFusionError;
@@ -16,46 +16,60 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::merge::{KEY, Merge};
 use super::stored::StoredFile;
 use super::{Engine, ParquetFile, Place, failed, store_url};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::model::Texts;
 
-/// Files that are read at the same time.
-const TOGETHER: usize = 16;
+/// Files that are read at the same time: the footers of all of them are in memory.
+const TOGETHER: usize = 4;
 
-/// The hashes of the keys of one file.
-type Hashes = Arc<[u64]>;
+const HASH_BYTES: u64 = size_of::<u64>() as u64;
 
-/// Those of files of the lake, as many as there is room for.
+/// What a hash takes in a set that is at worst half full.
+const SET_BYTES: u64 = 24;
+
+type Hashes = Arc<Vec<u64>>;
+
+/// The hashes of the keys of files of the lake, as many as there is room for.
 #[derive(Debug)]
 pub(super) struct KnownKeys {
     /// Bytes of hashes, at most.
-    most: usize,
-    /// The oldest first.
-    files: Mutex<VecDeque<(Path, Hashes)>>,
+    most: u64,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Also those of files that are being read.
+    bytes: u64,
+    files: HashMap<Path, Hashes>,
 }
 
 impl KnownKeys {
     pub(super) fn new(most: u64) -> Self {
-        KnownKeys { most: usize::try_from(most).unwrap_or(usize::MAX), files: Mutex::default() }
+        KnownKeys { most, known: Mutex::default() }
     }
 
-    fn files(&self) -> MutexGuard<'_, VecDeque<(Path, Hashes)>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, path: &Path) -> Option<Hashes> {
-        self.files().iter().find(|(known, _)| known == path).map(|(_, hashes)| hashes.clone())
-    }
-
-    fn note(&self, path: &Path, hashes: &Hashes) {
-        let mut files = self.files();
-        files.push_back((path.clone(), hashes.clone()));
-        let mut bytes: usize = files.iter().map(|(_, hashes)| size_of_val(&**hashes)).sum();
-        while bytes > self.most
-            && let Some((_, oldest)) = files.pop_front()
-        {
-            bytes -= size_of_val(&*oldest);
+    /// Whether there is room for a file of so many rows, which is kept for it then.
+    fn reserve(&self, rows: u64) -> bool {
+        let mut known = self.known();
+        let bytes = rows.saturating_mul(HASH_BYTES).saturating_add(known.bytes);
+        let fits = bytes <= self.most;
+        if fits {
+            known.bytes = bytes;
         }
+        fits
+    }
+
+    fn release(&self, rows: u64) {
+        self.known().bytes -= rows.saturating_mul(HASH_BYTES);
+    }
+
+    fn note(&self, path: &Path, hashes: Vec<u64>) {
+        self.known().files.insert(path.clone(), Arc::new(hashes));
     }
 }
 
@@ -63,23 +77,29 @@ impl Merge {
     /// False only when no new row has the key of an old one.
     ///
     /// # Errors
-    /// [`Kind::Destination`] when a file cannot be read.
+    /// [`crate::error::Kind::Destination`] when a file cannot be read.
     pub async fn may_share_keys(&self, engine: &Engine) -> Result<bool> {
         let Some(new) = &self.new else { return Ok(false) };
-        if new.rows().saturating_mul(size_of::<u64>() as u64) > engine.keys.most as u64 {
+        if new.rows().saturating_mul(SET_BYTES) > engine.keys.most {
             // A join knows how to do with less memory.
             return Ok(true);
         }
-        let mut keys: HashSet<u64, FixedState> = HashSet::default();
+        let mut keys = HashSet::with_capacity_and_hasher(new.rows() as usize, FixedState::default());
         for file in &new.files {
-            let Some(hashes) = engine.key_hashes(new.place, file).await? else { return Ok(true) };
-            keys.extend(hashes.iter());
+            let take = |hash| {
+                keys.insert(hash);
+                true
+            };
+            if !engine.each_key(new.place, file, take).await? {
+                return Ok(true);
+            }
         }
         let old = [&self.winners, &self.mixed, &self.losers].into_iter().flatten();
-        let old = old.flat_map(|files| files.files.iter().map(|file| engine.key_hashes(files.place, file)));
-        let mut old = stream::iter(old.collect::<Vec<_>>()).buffered(TOGETHER);
-        while let Some(hashes) = old.try_next().await? {
-            if hashes.is_none_or(|hashes| hashes.iter().any(|hash| keys.contains(hash))) {
+        let old = old.flat_map(|files| files.files.iter().map(|file| (files.place, file)));
+        let apart = old.map(|(place, file)| engine.are_apart(&keys, place, file));
+        let mut apart = stream::iter(apart.collect::<Vec<_>>()).buffered(TOGETHER);
+        while let Some(apart) = apart.try_next().await? {
+            if !apart {
                 return Ok(true);
             }
         }
@@ -88,37 +108,61 @@ impl Merge {
 }
 
 impl Engine {
-    /// Of all rows that have a key; `None` for a file without keys.
-    async fn key_hashes(&self, place: Place, file: &ParquetFile) -> Result<Option<Hashes>> {
-        if place == Place::Lake
-            && let Some(known) = self.keys.get(&file.path)
-        {
-            return Ok(Some(known));
+    /// Whether no key of a file is among these.
+    async fn are_apart(
+        &self,
+        keys: &HashSet<u64, FixedState>,
+        place: Place,
+        file: &ParquetFile,
+    ) -> Result<bool> {
+        let known = self.keys.known().files.get(&file.path).cloned().filter(|_| place == Place::Lake);
+        if let Some(known) = known {
+            return Ok(!known.iter().any(|hash| keys.contains(hash)));
         }
+        let reserved = place == Place::Lake && self.keys.reserve(file.rows);
+        let mut hashes = reserved.then(|| Vec::with_capacity(file.rows as usize));
+        let compare = |hash| {
+            hashes.iter_mut().for_each(|hashes| hashes.push(hash));
+            !keys.contains(&hash)
+        };
+        let apart = self.each_key(place, file, compare).await;
+        match (hashes, &apart) {
+            (Some(hashes), Ok(true)) => self.keys.note(&file.path, hashes),
+            // A file that was left in the middle is looked at by a join now.
+            (Some(_), _) => self.keys.release(file.rows),
+            (None, _) => {}
+        }
+        apart
+    }
+
+    /// Shows the hash of the key of each row that has one, as long as `go_on` says so: false when it did not, and for a file
+    /// without keys.
+    async fn each_key(
+        &self,
+        place: Place,
+        file: &ParquetFile,
+        go_on: impl FnMut(u64) -> bool,
+    ) -> Result<bool> {
         let unreadable = |cause| failed(cause, "the keys of a file could not be read");
         let store = self.runtime.object_store(store_url(place)).map_err(unreadable)?;
         let stored = StoredFile { store, path: file.path.clone(), bytes: file.bytes };
-        // On a core of its own.
-        let hashes = tokio::spawn(hashes_of(stored)).await.map_err(|cause| {
-            Error::new(Kind::Bug, "the reading of keys stopped unexpectedly").caused_by(cause)
-        })?;
-        let hashes = hashes.map_err(|cause| unreadable(DataFusionError::from(cause)))?;
-        if let (Place::Lake, Some(hashes)) = (place, &hashes) {
-            self.keys.note(&file.path, hashes);
-        }
-        Ok(hashes)
+        each_key(stored, go_on).await.map_err(|cause| unreadable(DataFusionError::from(cause)))
     }
 }
 
-async fn hashes_of(file: StoredFile) -> std::result::Result<Option<Hashes>, ParquetError> {
+async fn each_key(
+    file: StoredFile,
+    mut go_on: impl FnMut(u64) -> bool,
+) -> std::result::Result<bool, ParquetError> {
     let mut rows = file.rows([KEY]).await?;
-    let mut hashes = Vec::new();
     while let Some(batch) = rows.try_next().await? {
-        let Some(keys) = batch.column_by_name(KEY).and_then(Texts::of) else { return Ok(None) };
-        let keys = (0..batch.num_rows()).filter_map(|row| keys.get(row));
-        hashes.extend(keys.map(|key| xxh3_64(key.as_bytes())));
+        let Some(keys) = batch.column_by_name(KEY).and_then(Texts::of) else { return Ok(false) };
+        let mut keys = (0..batch.num_rows()).filter_map(|row| keys.get(row));
+        if !keys.all(|key| go_on(xxh3_64(key.as_bytes()))) {
+            return Ok(false);
+        }
     }
-    Ok(Some(hashes.into()))
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -181,25 +225,30 @@ mod tests {
         assert!(!Merge::default().may_share_keys(&engine).await.unwrap());
         assert!(share(&[&two], &[&bare]).await, "of a file without keys nothing is known");
 
-        for name in ["one", "two", "three"] {
-            std::fs::remove_file(folder.path().join(name)).unwrap();
-        }
+        std::fs::remove_file(folder.path().join("two")).unwrap();
         assert!(!share(&[&one], &[&two]).await);
-        assert!(share(&[&one], &[&three]).await);
+        assert!(share(&[&one], &[&two, &three]).await);
     }
 
-    #[test]
-    fn the_oldest_go_when_there_are_too_many() {
-        let known = KnownKeys::new(32);
-        let hashes = |count: u64| -> Hashes { (0..count).collect() };
-        known.note(&Path::from("a"), &hashes(1));
-        known.note(&Path::from("b"), &hashes(3));
-        assert_eq!(known.get(&Path::from("a")), Some(hashes(1)));
-        known.note(&Path::from("c"), &hashes(1));
-        assert_eq!(known.get(&Path::from("a")), None);
-        assert_eq!(known.get(&Path::from("b")), Some(hashes(3)));
-        known.note(&Path::from("d"), &hashes(5));
-        assert!(known.files().is_empty());
+    /// Files for which there is no room are read each time.
+    #[tokio::test]
+    async fn as_many_are_known_as_there_is_room_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["new", "a", "b", "c"];
+        let [new, a, b, c] = names.map(|name| written(folder.path(), name, KEY, &[Some(name)]));
+        let large = written(folder.path(), "large", KEY, &[Some("d"); 9]);
+        let mut engine = engine(folder.path());
+        engine.keys = Arc::new(KnownKeys::new(24));
+        let old = [&large, &a, &b, &c];
+        assert!(!merge(&[&new], &old).may_share_keys(&engine).await.unwrap());
+        assert_eq!(engine.keys.known().files.len(), 3);
+        assert_eq!(engine.keys.known().bytes, 24);
+        for name in ["a", "b", "c"] {
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        assert!(!merge(&[&new], &old).may_share_keys(&engine).await.unwrap());
+        std::fs::remove_file(folder.path().join("large")).unwrap();
+        assert!(merge(&[&new], &old).may_share_keys(&engine).await.is_err());
     }
 
     #[tokio::test]
@@ -208,7 +257,7 @@ mod tests {
         let [one, two] = ["one", "two"].map(|name| written(folder.path(), name, KEY, &[Some(name); 2]));
         let mut engine = engine(folder.path());
         assert!(!merge(&[&one], &[&two]).may_share_keys(&engine).await.unwrap());
-        engine.keys = Arc::new(KnownKeys::new(15));
+        engine.keys = Arc::new(KnownKeys::new(2 * SET_BYTES - 1));
         assert!(merge(&[&one], &[&two]).may_share_keys(&engine).await.unwrap());
     }
 }

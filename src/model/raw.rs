@@ -148,6 +148,22 @@ impl RawBatch {
         &self.data[start as usize..end as usize]
     }
 
+    /// Looks at the memory of some rows in its order, so that the processor fetches ahead. Whoever goes over it column by
+    /// column waits otherwise for each line of the cache: that was a quarter of typing.
+    pub fn touch(&self, rows: &[usize]) {
+        const LINE_BYTES: usize = 64;
+        let [Some(first), Some(last)] = [rows.first(), rows.last()] else { return };
+        let cells = &self.cells[self.row_start(*first)..self.row_ends[*last] as usize];
+        let places = cells.iter().step_by(LINE_BYTES / size_of::<[u32; 2]>());
+        let text = match (cells.first(), cells.last()) {
+            (Some([start, _]), Some([_, end])) => self.data.get(*start as usize..*end as usize),
+            _ => None,
+        };
+        let text = text.unwrap_or_default().iter().step_by(LINE_BYTES);
+        let seen = places.fold(0, |seen, [start, _]| seen ^ start);
+        std::hint::black_box(text.fold(seen, |seen, byte| seen ^ u32::from(*byte)));
+    }
+
     pub fn cells(&self, row: usize) -> impl Iterator<Item = &[u8]> {
         (0..self.width(row)).filter_map(move |column| self.cell(row, column))
     }

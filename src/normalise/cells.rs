@@ -83,6 +83,7 @@ pub(super) fn type_rows(
         block.clear();
         block.extend(rows.iter().map(|row| (*row, raw.first_cell(*row))));
         let block = block.as_slice();
+        raw.touch(rows);
         for (source, column) in sources.iter_mut().zip(&mut columns) {
             column.take(raw, block, source, bad);
         }

@@ -156,11 +156,8 @@ impl Exports {
                 )
                 .caused_by(cause)
         };
-        // Those were built under other options, perhaps.
-        match fs::remove_dir_all(dir.join("built")) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(cause)),
-            _ => {}
-        }
+        // Those were built under other options, perhaps. What stays of them is not looked at.
+        let _ = fs::remove_dir_all(dir.join("built"));
         for name in ["requests", "blobs", "built"] {
             fs::create_dir_all(dir.join(name)).map_err(fail)?;
         }
@@ -294,9 +291,12 @@ impl Exports {
         }
     }
 
-    /// Gives a request the blob of one like it, if there is one: the same bytes need not be built again.
+    /// Gives a request the blob of one like it, if there is one: the same bytes need not be built again. If there is none,
+    /// no file has the name of the blob.
     #[must_use]
     pub fn reuse(&self, request: &Request) -> Option<Built> {
+        // An earlier start that was stopped may have linked it: to write there would change the blob of another request.
+        let _ = fs::remove_file(self.blob(request.id));
         let kept = self.kept();
         let like = kept.iter().find(|kept| kept.is_like(request))?;
         fs::hard_link(self.second_name(like.id), self.blob(request.id)).ok()?;

@@ -225,6 +225,7 @@ impl Service {
                 Err(io::Error::other("made to fail"))
             }
             Err(message) => Err(io::Error::other(message)),
+            _ if self.stopping.load(Ordering::Relaxed) => return,
             Ok(filter) => match self.exports.reuse(request) {
                 Some(built) => Ok(built),
                 None => {
