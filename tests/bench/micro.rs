@@ -17,7 +17,10 @@ use payoutlake::model::{Account, Memory, Normalised, RawBatch, RunId};
 use payoutlake::normalise::{Normaliser, Origin, parse_decimal, parse_timestamp};
 use payoutlake::schema::{Dataset, Registry};
 
-const ROWS: u64 = 20_000;
+const ROWS: u64 = 100_000;
+
+/// Of what takes a good part of a second.
+const SAMPLES: u32 = 20;
 
 struct Input {
     dataset: Dataset,
@@ -90,7 +93,7 @@ fn header_match(bencher: Bencher) {
 }
 
 /// As in a run: a batch is read into the memory of one that is spent.
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES)]
 fn decode(bencher: Bencher) {
     let file = INPUT.file.path();
     bencher.counter(BytesCount::new(INPUT.bytes)).bench(|| {
@@ -104,7 +107,7 @@ fn decode(bencher: Bencher) {
 }
 
 /// Both, one after the other.
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES)]
 fn decode_and_normalise(bencher: Bencher) {
     let file = INPUT.file.path();
     bencher.counter(BytesCount::new(INPUT.bytes)).with_inputs(normaliser).bench_refs(|normaliser| {
@@ -118,14 +121,14 @@ fn decode_and_normalise(bencher: Bencher) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES)]
 fn normalise(bencher: Bencher) {
     bencher.counter(BytesCount::new(INPUT.bytes)).with_inputs(normaliser).bench_refs(|normaliser| {
         INPUT.batches.iter().for_each(|batch| drop(black_box(normaliser.normalise(batch))));
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES)]
 fn write(bencher: Bencher) {
     let (spec, options, account) =
         (INPUT.dataset.table(), load::Options::default(), Account::parse("bench").unwrap());
