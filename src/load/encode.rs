@@ -102,11 +102,7 @@ impl<'a> Source<'a> {
     /// A chunk for each group.
     fn encode(&self, chunker: &mut Chunker, kind: &DataType) -> Result<Vec<Chunk>> {
         match kind {
-            DataType::Utf8 if self.is_coded() => self.encode_coded(chunker),
-            DataType::Utf8 => {
-                let arrays = self.arrays.iter().map(|array| plain(array)).collect::<Result<Vec<_>>>()?;
-                self.encode_each(chunker, |batch, row| arrays[batch].value(row))
-            }
+            DataType::Utf8 => self.encode_texts(chunker),
             DataType::Binary => {
                 let arrays: Vec<_> = self.arrays.iter().map(|array| array.as_binary::<i32>()).collect();
                 self.encode_each(chunker, |batch, row| arrays[batch].value(row))
@@ -135,12 +131,6 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Whether all that has a value is coded.
-    fn is_coded(&self) -> bool {
-        let coded = |array: &&ArrayRef| array.as_dictionary_opt::<UInt16Type>().is_some();
-        self.arrays.iter().all(|array| coded(array) || array.null_count() == array.len())
-    }
-
     fn encode_numbers<T: ArrowPrimitiveType>(&self, chunker: &mut Chunker) -> Result<Vec<Chunk>>
     where
         T::Native: Value + Hash,
@@ -150,17 +140,22 @@ impl<'a> Source<'a> {
         self.encode_each(chunker, |batch, row| slices[batch][row])
     }
 
-    /// Texts that are coded already, each batch with a dictionary of its own: a row group has one of the entries that it
-    /// uses.
-    fn encode_coded(&self, chunker: &mut Chunker) -> Result<Vec<Chunk>> {
+    /// Texts, of which a batch has them as they stand or coded, with a dictionary of its own: a row group has one of the
+    /// entries that it uses.
+    fn encode_texts(&self, chunker: &mut Chunker) -> Result<Vec<Chunk>> {
         const UNSEEN: u32 = u32::MAX;
+        #[derive(Clone, Copy)]
+        enum Batch<'a> {
+            Plain(&'a StringArray),
+            /// Keys, and which of the dictionaries they are of.
+            Coded(&'a [u16], usize),
+        }
         // Batches share their dictionaries.
         let mut dictionaries: Vec<&StringArray> = Vec::new();
-        let mut batches: Vec<(&[u16], usize)> = Vec::with_capacity(self.arrays.len());
+        let mut batches: Vec<Batch> = Vec::with_capacity(self.arrays.len());
         for array in &self.arrays {
             let Some(coded) = array.as_dictionary_opt::<UInt16Type>() else {
-                // Without a value: never looked at.
-                batches.push((&[], 0));
+                batches.push(Batch::Plain(array.as_string()));
                 continue;
             };
             let entries = coded.values().as_string::<i32>();
@@ -169,29 +164,48 @@ impl<'a> Source<'a> {
                 dictionaries.push(entries);
                 dictionaries.len() - 1
             });
-            batches.push((coded.keys().values(), known));
+            batches.push(Batch::Coded(coded.keys().values(), known));
         }
+        let text = |batch: usize, row: usize| match batches[batch] {
+            Batch::Plain(texts) => texts.value(row),
+            Batch::Coded(keys, dictionary) => dictionaries[dictionary].value(usize::from(keys[row])),
+        };
+        if dictionaries.is_empty() {
+            return self.encode_each(chunker, text);
+        }
+        let is_coded =
+            |array: &&ArrayRef| array.data_type() != &DataType::Utf8 || array.null_count() == array.len();
+        let all_coded = self.arrays.iter().all(is_coded);
         // Of each dictionary, the numbers of its entries in the row group.
         let mut translations: Vec<Vec<u32>> =
             dictionaries.iter().map(|entries| vec![UNSEEN; entries.len()]).collect();
         let one = |places: &Vec<Place>| {
             translations.iter_mut().for_each(|codes| codes.fill(UNSEEN));
-            let mut entries: Vec<&str> = Vec::new();
+            let (mut entries, mut bytes): (Vec<&str>, usize) = (Vec::new(), 0);
             let most = dictionaries.iter().map(|entries| entries.len()).max().unwrap_or_default();
             let mut known = HashMap::with_capacity_and_hasher(most.min(places.len()), FixedState::default());
+            let mut code_of = |entry| {
+                *known.entry(entry).or_insert_with(|| {
+                    entries.push(entry);
+                    bytes += entry.size();
+                    (entries.len() - 1) as u32
+                })
+            };
             let (valid, codes) = self.gather(places, |batch, row| {
-                let (keys, dictionary) = batches[batch];
+                let Batch::Coded(keys, dictionary) = batches[batch] else { return code_of(text(batch, row)) };
                 let key = usize::from(keys[row]);
                 let code = &mut translations[dictionary][key];
                 if *code == UNSEEN {
-                    let entry = dictionaries[dictionary].value(key);
-                    *code = *known.entry(entry).or_insert_with(|| {
-                        entries.push(entry);
-                        (entries.len() - 1) as u32
-                    });
+                    *code = code_of(dictionaries[dictionary].value(key));
                 }
                 *code
             });
+            // Where a column has stopped being coded, as in [`coded`].
+            let is_crowded = entries.len() > 1 && entries.len() * 2 > codes.len() || bytes > DICTIONARY_BYTES;
+            if is_crowded && !all_coded {
+                let (valid, values) = self.gather(places, text);
+                return chunker.encode(&self.column(valid), &Values::Plain(&values));
+            }
             chunker.encode(&self.column(valid), &Values::Coded { entries: &entries, codes: &codes })
         };
         self.groups.iter().map(one).collect()
@@ -247,14 +261,6 @@ impl<'a> Source<'a> {
     }
 }
 
-fn plain(array: &ArrayRef) -> Result<StringArray> {
-    let plain = match array.data_type() {
-        DataType::Utf8 => array.as_string::<i32>().clone(),
-        _ => arrow::compute::cast(array, &DataType::Utf8)?.as_string::<i32>().clone(),
-    };
-    Ok(plain)
-}
-
 /// The values as numbers of dictionary entries; `None` where most stand once: the dictionary would be the column a second
 /// time.
 fn coded<V: Value + Hash>(values: &[V]) -> Option<(Vec<V>, Vec<u32>)> {
@@ -277,7 +283,71 @@ fn coded<V: Value + Hash>(values: &[V]) -> Option<(Vec<V>, Vec<u32>)> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{DictionaryArray, new_null_array};
+    use arrow::datatypes::Schema;
+    use bytes::Bytes;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+
     use super::*;
+
+    /// Batches of which some are coded, with dictionaries of their own, some are not, and one has no value.
+    #[test]
+    fn texts_come_back_whichever_way_a_batch_has_them() {
+        let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
+        let spec = TableSpec {
+            schema: schema.clone(),
+            lookup: vec!["text".into()],
+            ..crate::load::quarantine_spec()
+        };
+        let descr = ArrowSchemaConverter::new().convert(&schema).unwrap();
+        for distinct in [1, 3, 5000] {
+            let text = |row: &u32| (row % 7 != 0).then(|| format!("text {}", row % distinct));
+            let rows = |from| (from..from + 900u32).map(|row| text(&row)).collect::<Vec<_>>();
+            let coded = |from| -> ArrayRef {
+                let rows = rows(from);
+                Arc::new(rows.iter().map(Option::as_deref).collect::<DictionaryArray<UInt16Type>>())
+            };
+            let plain = |from| -> ArrayRef { Arc::new(StringArray::from(rows(from))) };
+            let nothing = new_null_array(&DataType::Utf8, 900);
+            let batches = [coded(0), plain(900), coded(1800), nothing, plain(3600)];
+            let batches = batches
+                .map(|texts| RecordBatch::try_from_iter_with_nullable([("text", texts, true)]).unwrap());
+            let all = (0..4500u32).rev().map(|row| (row / 900, row % 900)).collect::<Vec<_>>();
+            let in_batches = |wanted: &[u32]| {
+                all.iter().filter(|(batch, _)| wanted.contains(batch)).copied().collect::<Vec<_>>()
+            };
+            let groups =
+                [in_batches(&[0, 1, 2, 3, 4]), in_batches(&[0, 2, 3]), in_batches(&[3]), in_batches(&[1, 4])];
+            let level = ZstdLevel::try_new(1).unwrap();
+            let encoded = encode(&spec, &descr, &batches, &groups, level).unwrap();
+            for (group, mut chunks) in groups.iter().zip(encoded) {
+                let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
+                let (mut file, _) = writer.into_serialized_writer().unwrap();
+                let mut row_group = file.next_row_group().unwrap();
+                chunks.pop().unwrap().append(descr.column(0), &mut row_group).unwrap();
+                row_group.close().unwrap();
+                let reader =
+                    ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file.into_inner().unwrap()));
+                let reader = reader.unwrap();
+                let has_dictionary =
+                    reader.metadata().row_group(0).column(0).dictionary_page_offset().is_some();
+                let read: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+                let read = read.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter());
+                let expected = group.iter().map(
+                    |(batch, row)| {
+                        if *batch == 3 { None } else { text(&(batch * 900 + row)) }
+                    },
+                );
+                assert!(read.map(|text| text.map(str::to_owned)).eq(expected), "{distinct}");
+                let any = group.iter().any(|(batch, _)| *batch != 3);
+                let all_coded = group.iter().all(|(batch, _)| [0, 2, 3].contains(batch));
+                // What is all different is no dictionary, unless a batch has it as one already and all others, too.
+                let is_few = distinct < 5000;
+                assert!(!any || has_dictionary == is_few || all_coded, "{distinct}: {has_dictionary}");
+            }
+        }
+    }
 
     #[test]
     fn what_comes_again_is_coded() {
