@@ -53,23 +53,34 @@ impl KnownKeys {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is room for a file of so many rows, which is kept for it then.
-    fn reserve(&self, rows: u64) -> bool {
+    /// Room for a file of so many rows, if there is some.
+    fn reserve(&self, rows: u64) -> Option<Room<'_>> {
         let mut known = self.known();
-        let bytes = rows.saturating_mul(HASH_BYTES).saturating_add(known.bytes);
-        let fits = bytes <= self.most;
-        if fits {
-            known.bytes = bytes;
+        let bytes = rows.saturating_mul(HASH_BYTES);
+        let all = known.bytes.checked_add(bytes).filter(|all| *all <= self.most)?;
+        known.bytes = all;
+        Some(Room { keys: self, bytes })
+    }
+}
+
+/// Room that is kept for a file. It is free again when nobody noted the file: the reading of it may end anywhere.
+struct Room<'a> {
+    keys: &'a KnownKeys,
+    bytes: u64,
+}
+
+impl Room<'_> {
+    fn note(mut self, path: &Path, hashes: Vec<u64>) {
+        let before = self.keys.known().files.insert(path.clone(), Arc::new(hashes));
+        if before.is_none() {
+            self.bytes = 0;
         }
-        fits
     }
+}
 
-    fn release(&self, rows: u64) {
-        self.known().bytes -= rows.saturating_mul(HASH_BYTES);
-    }
-
-    fn note(&self, path: &Path, hashes: Vec<u64>) {
-        self.known().files.insert(path.clone(), Arc::new(hashes));
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.keys.known().bytes -= self.bytes;
     }
 }
 
@@ -119,20 +130,20 @@ impl Engine {
         if let Some(known) = known {
             return Ok(!known.iter().any(|hash| keys.contains(hash)));
         }
-        let reserved = place == Place::Lake && self.keys.reserve(file.rows);
-        let mut hashes = reserved.then(|| Vec::with_capacity(file.rows as usize));
+        let room = if place == Place::Lake { self.keys.reserve(file.rows) } else { None };
+        let mut hashes = Vec::with_capacity(if room.is_some() { file.rows as usize } else { 0 });
         let compare = |hash| {
-            hashes.iter_mut().for_each(|hashes| hashes.push(hash));
+            if room.is_some() {
+                hashes.push(hash);
+            }
             !keys.contains(&hash)
         };
-        let apart = self.each_key(place, file, compare).await;
-        match (hashes, &apart) {
-            (Some(hashes), Ok(true)) => self.keys.note(&file.path, hashes),
-            // A file that was left in the middle is looked at by a join now.
-            (Some(_), _) => self.keys.release(file.rows),
-            (None, _) => {}
+        let apart = self.each_key(place, file, compare).await?;
+        // A file that was left in the middle is looked at by a join now.
+        if let Some(room) = room.filter(|_| apart) {
+            room.note(&file.path, hashes);
         }
-        apart
+        Ok(apart)
     }
 
     /// Shows the hash of the key of each row that has one, as long as `go_on` says so: false when it did not, and for a file
@@ -228,6 +239,8 @@ mod tests {
         std::fs::remove_file(folder.path().join("two")).unwrap();
         assert!(!share(&[&one], &[&two]).await);
         assert!(share(&[&one], &[&two, &three]).await);
+        // Whatever was left in the middle has given its room back.
+        assert_eq!(engine.keys.known().bytes, (two.rows + nobody.rows) * HASH_BYTES);
     }
 
     /// Files for which there is no room are read each time.

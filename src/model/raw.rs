@@ -148,18 +148,20 @@ impl RawBatch {
         &self.data[start as usize..end as usize]
     }
 
-    /// Looks at the memory of some rows in its order, so that the processor fetches ahead. Whoever goes over it column by
-    /// column waits otherwise for each line of the cache: that was a quarter of typing.
+    /// Looks at the memory of some rows, ascending, in its order, so that the processor fetches ahead. Whoever goes over it
+    /// column by column waits otherwise for each line of the cache: that was a quarter of typing.
     pub fn touch(&self, rows: &[usize]) {
         const LINE_BYTES: usize = 64;
-        let [Some(first), Some(last)] = [rows.first(), rows.last()] else { return };
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
         let cells = &self.cells[self.row_start(*first)..self.row_ends[*last] as usize];
-        let places = cells.iter().step_by(LINE_BYTES / size_of::<[u32; 2]>());
-        let text = match (cells.first(), cells.last()) {
+        // Cells that were put together anew stand behind the text, far from the others.
+        let as_read = |[start, _]: &&[u32; 2]| self.text.contains(&(*start as usize));
+        let text = match (cells.iter().find(as_read), cells.iter().rfind(as_read)) {
             (Some([start, _]), Some([_, end])) => self.data.get(*start as usize..*end as usize),
             _ => None,
         };
         let text = text.unwrap_or_default().iter().step_by(LINE_BYTES);
+        let places = cells.iter().step_by(LINE_BYTES / size_of::<[u32; 2]>());
         let seen = places.fold(0, |seen, [start, _]| seen ^ start);
         std::hint::black_box(text.fold(seen, |seen, byte| seen ^ u32::from(*byte)));
     }
