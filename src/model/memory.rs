@@ -102,7 +102,7 @@ impl Memory {
         self.0 / 8
     }
 
-    /// Of hashes of keys: those of a file that is read, and those of files in the lake, each.
+    /// Of hashes of keys: of a file that is read, of those that are looked for in the lake, and of files there, each.
     #[must_use]
     pub fn keys(self) -> u64 {
         self.0 / 64

@@ -93,31 +93,30 @@ fn header_match(bencher: Bencher) {
 }
 
 /// As in a run: a batch is read into the memory of one that is spent.
+fn each_batch(mut take: impl FnMut(&RawBatch)) {
+    let mut decoder = Decoder::open(INPUT.file.path(), "bench.csv", &Options::default()).unwrap();
+    let mut text = decoder.next_file().unwrap().unwrap();
+    let mut spent = RawBatch::new();
+    while let Some(batch) = text.next_batch_in(spent).unwrap() {
+        take(&batch);
+        spent = batch;
+    }
+}
+
 #[divan::bench(sample_count = SAMPLES)]
 fn decode(bencher: Bencher) {
-    let file = INPUT.file.path();
     bencher.counter(BytesCount::new(INPUT.bytes)).bench(|| {
-        let mut decoder = Decoder::open(file, "bench.csv", &Options::default()).unwrap();
-        let mut text = decoder.next_file().unwrap().unwrap();
-        let mut spent = RawBatch::new();
-        while let Some(batch) = text.next_batch_in(spent).unwrap() {
-            spent = black_box(batch);
-        }
+        each_batch(|batch| {
+            black_box(batch);
+        });
     });
 }
 
 /// Both, one after the other.
 #[divan::bench(sample_count = SAMPLES)]
 fn decode_and_normalise(bencher: Bencher) {
-    let file = INPUT.file.path();
     bencher.counter(BytesCount::new(INPUT.bytes)).with_inputs(normaliser).bench_refs(|normaliser| {
-        let mut decoder = Decoder::open(file, "bench.csv", &Options::default()).unwrap();
-        let mut text = decoder.next_file().unwrap().unwrap();
-        let mut spent = RawBatch::new();
-        while let Some(batch) = text.next_batch_in(spent).unwrap() {
-            drop(black_box(normaliser.normalise(&batch)));
-            spent = batch;
-        }
+        each_batch(|batch| drop(black_box(normaliser.normalise(batch))));
     });
 }
 

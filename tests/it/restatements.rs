@@ -10,7 +10,11 @@ fn row(id: &str, currency: &str, amount: &str, status: &str) -> String {
 
 /// Loads September as it was at an hour of a day.
 fn september(world: &World, hour: u32, text: &str) {
-    world.write("september.csv", text);
+    load(world, "2026-09", hour, text);
+}
+
+fn load(world: &World, month: &str, hour: u32, text: &str) {
+    world.write("month.csv", text);
     let at = format!("2026-10-05T{hour:02}:00:00Z");
     world.ok(&[
         "ingest",
@@ -22,10 +26,10 @@ fn september(world: &World, hour: u32, text: &str) {
         "contoso",
         "--no-guards",
         "--covers",
-        "2026-09",
+        month,
         "--extracted-at",
         &at,
-        "september.csv",
+        "month.csv",
     ]);
 }
 
@@ -35,6 +39,20 @@ fn lines(world: &World) -> Vec<String> {
         "SELECT version, change, cause, row_key, period, field, old_value, new_value, currency, moved, rows \
          FROM restatements WHERE change <> 'loaded' ORDER BY version, row_key, field NULLS FIRST, currency",
     )
+}
+
+/// The newer export says in which month a row stands: from the other one it goes, although nobody asked for that month.
+#[test]
+fn a_row_that_stands_in_another_month_leaves_it() {
+    let world = World::new();
+    let months = "SELECT earning_month, earning_id, earning_amount FROM transaction_history ORDER BY ALL";
+    let before = [row("E-1", "EUR", "10.00", "UNPROCESSED"), row("E-2", "EUR", "20.00", "UNPROCESSED")];
+    let august = format!("{HEADER}\n{}", before.concat().replace("2026-09-", "2026-08-"));
+    load(&world, "2026-08", 1, &august);
+    assert_eq!(world.sql("lake", months), ["2026-08,E-1,10.00", "2026-08,E-2,20.00"]);
+    let after = [row("E-1", "EUR", "10.00", "SENT"), row("E-3", "EUR", "30.00", "UNPROCESSED")];
+    september(&world, 2, &format!("{HEADER}\n{}", after.concat()));
+    assert_eq!(world.sql("lake", months), ["2026-08,E-2,20.00", "2026-09,E-1,10.00", "2026-09,E-3,30.00"]);
 }
 
 #[test]
