@@ -49,8 +49,15 @@ struct MoneyCounter {
     cell: usize,
     /// The current record has at least one byte.
     open: bool,
-    // For each of `cells`: sums by currency.
-    sums: Vec<Vec<(String, i128)>>,
+    /// Several amounts have their currency in one cell: these cells, and for each of `cells` which one it is.
+    codes: Vec<CurrencyCell>,
+    code_of: Vec<usize>,
+    /// In upper case.
+    currencies: Vec<String>,
+    /// For each of `codes`: which of the currencies the last record has.
+    numbers: Vec<usize>,
+    // For each of `cells`: the sum of each of the currencies, if there is an amount.
+    sums: Vec<Vec<Option<i128>>>,
     unreadable: u64,
 }
 
@@ -86,6 +93,14 @@ impl MoneyCounter {
             })
             .collect();
         until.reverse();
+        let mut codes = Vec::new();
+        let code_of = cells.iter().map(|money| {
+            codes.iter().position(|code| *code == money.currency).unwrap_or_else(|| {
+                codes.push(money.currency.clone());
+                codes.len() - 1
+            })
+        });
+        let code_of = code_of.collect();
         MoneyCounter {
             dialect,
             slot_of,
@@ -94,6 +109,10 @@ impl MoneyCounter {
             place: Place::Start,
             cell: 0,
             open: false,
+            codes,
+            code_of,
+            currencies: Vec::new(),
+            numbers: Vec::new(),
             sums: vec![Vec::new(); cells.len()],
             cells,
             unreadable: 0,
@@ -145,7 +164,7 @@ impl MoneyCounter {
                 Found::Passed { cells, behind } => {
                     self.open = true;
                     self.cell += cells;
-                    at = behind.unwrap_or(at);
+                    at = behind;
                     continue;
                 }
             };
@@ -184,7 +203,9 @@ impl MoneyCounter {
     fn sums(&self) -> (BTreeMap<(String, String), i128>, u64) {
         let mut totals = Totals::default();
         for (cell, sums) in self.cells.iter().zip(&self.sums) {
-            sums.iter().for_each(|(currency, units)| totals.add(&cell.column, currency, *units));
+            for (currency, units) in self.currencies.iter().zip(sums) {
+                units.iter().for_each(|units| totals.add(&cell.column, currency, *units));
+            }
         }
         (totals.sums, self.unreadable)
     }
@@ -210,7 +231,21 @@ impl MoneyCounter {
             let slot = self.slot_of.get(index).copied().flatten();
             slot.map_or(&b""[..], |slot| self.slots[slot].trim_ascii())
         };
-        for (money, sums) in self.cells.iter().zip(&mut self.sums) {
+        let numbers = self.codes.iter().map(|code| {
+            let currency = match code {
+                CurrencyCell::Fixed(code) => code.as_bytes(),
+                CurrencyCell::At(index) => text(*index),
+            };
+            let known =
+                self.currencies.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(currency));
+            known.unwrap_or_else(|| {
+                self.currencies.push(String::from_utf8_lossy(currency).to_ascii_uppercase());
+                self.currencies.len() - 1
+            })
+        });
+        self.numbers.clear();
+        self.numbers.extend(numbers);
+        for ((money, code), sums) in self.cells.iter().zip(&self.code_of).zip(&mut self.sums) {
             let amount = text(money.amount);
             if amount.is_empty() {
                 continue;
@@ -219,18 +254,15 @@ impl MoneyCounter {
                 self.unreadable += 1;
                 continue;
             };
-            let currency = match &money.currency {
-                CurrencyCell::Fixed(code) => code.as_bytes(),
-                CurrencyCell::At(index) => text(*index),
-            };
+            let number = self.numbers[*code];
             // Nothing is nothing in every currency.
-            if units == 0 && currency.is_empty() {
+            if units == 0 && self.currencies[number].is_empty() {
                 continue;
             }
-            match sums.iter_mut().find(|(code, _)| code.as_bytes().eq_ignore_ascii_case(currency)) {
-                Some((_, sum)) => *sum = sum.saturating_add(units),
-                None => sums.push((String::from_utf8_lossy(currency).to_ascii_uppercase(), units)),
+            if sums.len() <= number {
+                sums.resize(number + 1, None);
             }
+            sums[number] = Some(sums[number].unwrap_or_default().saturating_add(units));
         }
     }
 }
@@ -241,8 +273,11 @@ struct CellEnds<'a> {
     delimiter: u8,
     /// Up to here was looked at.
     seen: usize,
-    /// Those before it that were not given yet: the highest bit is the byte before it.
-    found: u64,
+    /// Of the last bytes that were looked at, those that were not given yet; the lowest bit is the first of these bytes.
+    delimiters: u64,
+    line_ends: u64,
+    /// Where nothing but delimiters matters: no line end and no quote stands before the byte behind.
+    plain: u64,
 }
 
 /// A bit of a word for each.
@@ -253,43 +288,66 @@ const SEEN_AT_ONCE: usize = 64;
 enum Found {
     /// A delimiter or line end.
     End(usize),
-    /// So many delimiters, without a line end or a quote among them or right behind; `behind` the last one the next cell begins.
-    Passed { cells: usize, behind: Option<usize> },
+    /// So many delimiters, without a line end or a quote among them or right behind; the next cell begins at `behind`.
+    Passed { cells: usize, behind: usize },
 }
 
 impl<'a> CellEnds<'a> {
     fn of(text: &'a [u8], delimiter: u8) -> Self {
-        CellEnds { text, delimiter, seen: 0, found: 0 }
+        CellEnds { text, delimiter, seen: 0, delimiters: 0, line_ends: 0, plain: 0 }
     }
 
     /// The next one, or at most `most` delimiters at once.
-    // One look at one place: where two are merged, LLVM takes words of bits apart, bit by bit.
     #[inline]
     fn next(&mut self, most: usize) -> Option<Found> {
-        while self.found == 0 {
-            let rest = self.text.get(self.seen..).filter(|rest| !rest.is_empty())?;
-            let mut last = [0; SEEN_AT_ONCE];
-            let bytes = u8x64::new(*rest.first_chunk().unwrap_or_else(|| {
-                last[..rest.len()].copy_from_slice(rest);
-                &last
-            }));
-            let are = |byte| bytes.simd_eq(u8x64::splat(byte)).to_bitmask();
-            let (delimiters, line_ends) = (are(self.delimiter), are(b'\n') | are(b'\r'));
-            let cells = delimiters.count_ones() as usize;
-            let begins = self.seen;
-            self.seen += SEEN_AT_ONCE;
-            if cells <= most
-                && line_ends | are(b'"') == 0
-                && rest.get(SEEN_AT_ONCE).is_some_and(|next| *next != b'"')
-            {
-                let behind = delimiters.checked_ilog2().map(|last| begins + last as usize + 1);
-                return Some(Found::Passed { cells, behind });
+        loop {
+            let begins = self.seen.saturating_sub(SEEN_AT_ONCE);
+            let plain = self.delimiters & self.plain;
+            if most > 0 && plain != 0 {
+                let mut left = 0;
+                let mut cells = plain.count_ones() as usize;
+                if cells > most {
+                    cells = most;
+                    left = (0..most).fold(plain, |left, _| left & (left - 1));
+                }
+                let passed = plain ^ left;
+                self.delimiters ^= passed;
+                return Some(Found::Passed { cells, behind: begins + passed.ilog2() as usize + 1 });
             }
-            self.found = delimiters | line_ends;
+            let ends = self.delimiters | self.line_ends;
+            if ends != 0 {
+                let others = !(ends & ends.wrapping_neg());
+                (self.delimiters, self.line_ends) = (self.delimiters & others, self.line_ends & others);
+                return Some(Found::End(begins + ends.trailing_zeros() as usize));
+            }
+            self.look()?;
         }
-        let byte = self.found.trailing_zeros() as usize;
-        self.found &= self.found - 1;
-        Some(Found::End(self.seen - SEEN_AT_ONCE + byte))
+    }
+
+    /// Looks at the next bytes; `None` at the end of the text.
+    // At one place: where two such looks are merged, LLVM takes words of bits apart, bit by bit.
+    #[inline]
+    fn look(&mut self) -> Option<()> {
+        let rest = self.text.get(self.seen..).filter(|rest| !rest.is_empty())?;
+        let mut last = [0; SEEN_AT_ONCE];
+        let bytes = u8x64::new(*rest.first_chunk().unwrap_or_else(|| {
+            last[..rest.len()].copy_from_slice(rest);
+            &last
+        }));
+        let are = |byte| bytes.simd_eq(u8x64::splat(byte)).to_bitmask();
+        self.delimiters = are(self.delimiter);
+        self.line_ends = are(b'\n') | are(b'\r');
+        let stops = self.line_ends | are(b'"');
+        let first = stops & stops.wrapping_neg();
+        // A quote right behind a delimiter opens a cell; behind the last byte there may be one.
+        let behind = rest.get(SEEN_AT_ONCE);
+        self.plain = match behind {
+            _ if stops != 0 => (first >> 1).saturating_sub(1),
+            Some(next) if *next != b'"' => u64::MAX,
+            _ => !(u64::MAX << (rest.len().min(SEEN_AT_ONCE) - 1)),
+        };
+        self.seen += SEEN_AT_ONCE;
+        Some(())
     }
 }
 
@@ -321,7 +379,8 @@ fn units_of(text: &[u8]) -> Option<i128> {
 }
 
 /// `-1234.50`: a sign, and at most 18 digits with a point among them. `None` leaves the text to [`any_units_of`].
-#[inline]
+// Apart: among all that its caller does, the number would go through memory for each digit.
+#[inline(never)]
 fn usual_units_of(text: &[u8]) -> Option<i128> {
     let (negative, number) = text.strip_prefix(b"-").map_or((false, text), |number| (true, number));
     let (mut digits, mut count, mut point) = (0i64, 0, None);
@@ -464,24 +523,22 @@ mod tests {
         ) {
             let each: Vec<_> = (0..text.len()).filter(|at| b",\n\r".contains(&text[*at])).collect();
             let mut ends = CellEnds::of(&text, b',');
-            let (mut found, mut passed) = (Vec::new(), 0);
+            let mut found = Vec::new();
             while let Some(next) = ends.next(most) {
                 match next {
                     Found::End(end) => found.push(end),
                     Found::Passed { cells, behind } => {
-                        // What was passed: these bytes, without the quotes and line ends that end a cell otherwise.
-                        let bytes = ends.seen - SEEN_AT_ONCE..ends.seen;
-                        let delimiters: Vec<_> = bytes.clone().filter(|at| text[*at] == b',').collect();
-                        prop_assert_eq!((cells, behind), (delimiters.len(), delimiters.last().map(|at| at + 1)));
-                        prop_assert!(cells <= most && bytes.clone().all(|at| !b"\r\n\"".contains(&text[at])));
-                        prop_assert!(text[bytes.end] != b'"');
-                        found.extend(delimiters);
-                        passed += 1;
+                        let passed = &each[found.len()..found.len() + cells];
+                        prop_assert!((1..=most).contains(&cells));
+                        prop_assert_eq!(passed.last().map(|end| end + 1), Some(behind));
+                        for end in passed {
+                            prop_assert!(text[*end] == b',' && text.get(end + 1).is_some_and(|next| *next != b'"'));
+                        }
+                        found.extend(passed);
                     }
                 }
             }
             prop_assert_eq!(found, each);
-            prop_assert!(passed <= text.len() / SEEN_AT_ONCE);
         }
     }
 
