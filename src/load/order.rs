@@ -45,7 +45,6 @@ impl<'a> Order<'a> {
 
     /// The places in order; of equal rows the earlier stays before the later.
     pub(super) fn sorted(&self, places: &[Place]) -> Vec<Place> {
-        let Some(first) = self.columns.first() else { return places.to_vec() };
         let width = self.columns.len();
         let mut keys = Vec::with_capacity(places.len() * width);
         for &(batch, row) in places {
@@ -53,12 +52,9 @@ impl<'a> Order<'a> {
         }
         let has_texts = |column: &Vec<Keys<'_>>| column.iter().any(|keys| matches!(keys, Keys::Texts(_)));
         let decides: Vec<bool> = self.columns.iter().map(has_texts).collect();
-        // The first number stands beside each row, and decides most.
-        let mut order: Vec<(u64, usize)> = places
-            .iter()
-            .enumerate()
-            .map(|(at, &(batch, row))| (first[batch as usize].key(row as usize), at))
-            .collect();
+        // One number stands beside each row, and decides most.
+        let mut order: Vec<(u64, usize)> =
+            packed(&keys, &decides, places.len()).into_iter().zip(0..).collect();
         order.sort_by(|&(number, one), &(other_number, other)| {
             number.cmp(&other_number).then_with(|| {
                 for (index, column) in self.columns.iter().enumerate() {
@@ -75,6 +71,28 @@ impl<'a> Order<'a> {
         });
         order.into_iter().map(|(_, at)| places[at]).collect()
     }
+}
+
+/// Of each row one number for the first columns, as far as they have room in it: where two numbers differ, so do the rows, and
+/// in the same direction. `keys` has one after the other for each row; behind a column that `decides` by more than its
+/// keys no other counts.
+fn packed(keys: &[u64], decides: &[bool], rows: usize) -> Vec<u64> {
+    let (mut packed, mut room) = (vec![0u64; rows], u64::BITS);
+    for (index, is_last) in decides.iter().enumerate() {
+        let column = || keys.iter().skip(index).step_by(decides.len());
+        let (min, max) = column().fold((u64::MAX, 0), |(min, max), key| (min.min(*key), max.max(*key)));
+        let bits = u64::BITS - max.saturating_sub(min).leading_zeros();
+        let taken = bits.min(room);
+        for (packed, key) in packed.iter_mut().zip(column()) {
+            let first = (key - min).checked_shr(bits - taken).unwrap_or(0);
+            *packed = packed.checked_shl(taken).unwrap_or(0) | first;
+        }
+        room -= taken;
+        if taken < bits || *is_last {
+            break;
+        }
+    }
+    packed
 }
 
 /// Decides between texts that begin alike.
