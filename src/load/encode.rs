@@ -147,29 +147,32 @@ impl<'a> Source<'a> {
         #[derive(Clone, Copy)]
         enum Batch<'a> {
             Plain(&'a StringArray),
-            /// Keys, and which of the dictionaries they are of.
+            /// Keys, and where the entries of their dictionary begin among those of all.
             Coded(&'a [u16], usize),
         }
-        // Batches share their dictionaries.
-        let mut dictionaries: Vec<&StringArray> = Vec::new();
+        // Batches share their dictionaries, which only grow: the last are the longest.
+        let mut dictionaries: Vec<(&StringArray, usize)> = Vec::new();
+        let mut all: Vec<&str> = Vec::new();
         let mut batches: Vec<Batch> = Vec::with_capacity(self.arrays.len());
-        for array in &self.arrays {
+        for array in self.arrays.iter().rev() {
             let Some(coded) = array.as_dictionary_opt::<UInt16Type>() else {
                 let other = || ParquetError::NYI(format!("texts as {}", array.data_type()));
                 batches.push(Batch::Plain(array.as_string_opt().ok_or_else(other)?));
                 continue;
             };
             let entries = coded.values().as_string::<i32>();
-            let known = dictionaries.iter().rposition(|known| std::ptr::eq(*known, entries));
-            let known = known.unwrap_or_else(|| {
-                dictionaries.push(entries);
-                dictionaries.len() - 1
-            });
-            batches.push(Batch::Coded(coded.keys().values(), known));
+            let known = dictionaries.iter().find(|(known, _)| begins_with(known, entries));
+            let begin = known.map_or(all.len(), |(_, begin)| *begin);
+            if known.is_none() {
+                dictionaries.push((entries, begin));
+                all.extend(entries.iter().map(Option::unwrap_or_default));
+            }
+            batches.push(Batch::Coded(coded.keys().values(), begin));
         }
+        batches.reverse();
         let text = |batch: usize, row: usize| match batches[batch] {
             Batch::Plain(texts) => texts.value(row),
-            Batch::Coded(keys, dictionary) => dictionaries[dictionary].value(usize::from(keys[row])),
+            Batch::Coded(keys, begin) => all[begin + usize::from(keys[row])],
         };
         if dictionaries.is_empty() {
             return self.encode_each(chunker, text);
@@ -177,29 +180,39 @@ impl<'a> Source<'a> {
         let is_coded =
             |array: &&ArrayRef| array.data_type() != &DataType::Utf8 || array.null_count() == array.len();
         let all_coded = self.arrays.iter().all(is_coded);
-        // Of each dictionary, the numbers of its entries in the row group.
-        let mut translations: Vec<Vec<u32>> =
-            dictionaries.iter().map(|entries| vec![UNSEEN; entries.len()]).collect();
+        let firsts = firsts(&all, dictionaries.len());
+        let has_plain = batches.iter().any(|batch| matches!(batch, Batch::Plain(_)));
+        // Of each entry, its number in the row group.
+        let mut numbers: Vec<u32> = vec![UNSEEN; all.len()];
         let one = |places: &Vec<Place>| {
-            translations.iter_mut().for_each(|codes| codes.fill(UNSEEN));
+            numbers.fill(UNSEEN);
             let (mut entries, mut bytes): (Vec<&str>, usize) = (Vec::new(), 0);
-            let most = dictionaries.iter().map(|entries| entries.len()).max().unwrap_or_default();
-            let mut known = HashMap::with_capacity_and_hasher(most.min(places.len()), FixedState::default());
-            let mut code_of = |entry| {
-                *known.entry(entry).or_insert_with(|| {
-                    entries.push(entry);
-                    bytes += entry.size();
-                    (entries.len() - 1) as u32
-                })
+            let mut add = |entry: &'a str| {
+                entries.push(entry);
+                bytes += entry.size();
+                (entries.len() - 1) as u32
             };
-            let (valid, codes) = self.gather(places, |batch, row| {
-                let Batch::Coded(keys, dictionary) = batches[batch] else { return code_of(text(batch, row)) };
-                let key = usize::from(keys[row]);
-                let code = &mut translations[dictionary][key];
-                if *code == UNSEEN {
-                    *code = code_of(dictionaries[dictionary].value(key));
+            // Entries meet texts that stand as they are.
+            let mut known: HashMap<&str, u32, FixedState> = HashMap::default();
+            let (valid, codes) = self.gather(places, |batch, row| match batches[batch] {
+                Batch::Plain(texts) => {
+                    let text = texts.value(row);
+                    *known.entry(text).or_insert_with(|| add(text))
                 }
-                *code
+                Batch::Coded(keys, begin) => {
+                    let entry = begin + usize::from(keys[row]);
+                    if numbers[entry] == UNSEEN {
+                        let (first, text) = (firsts[entry] as usize, all[entry]);
+                        if numbers[first] == UNSEEN {
+                            numbers[first] = match has_plain {
+                                true => *known.entry(text).or_insert_with(|| add(text)),
+                                false => add(text),
+                            };
+                        }
+                        numbers[entry] = numbers[first];
+                    }
+                    numbers[entry]
+                }
             });
             // Where a column has stopped being coded, as in [`coded`].
             let is_crowded = entries.len() > 1 && entries.len() * 2 > codes.len() || bytes > DICTIONARY_BYTES;
@@ -262,12 +275,33 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Whether the first of some texts are these entries.
+fn begins_with(texts: &StringArray, entries: &StringArray) -> bool {
+    let end = entries.value_offsets().last().map_or(0, |end| *end as usize);
+    std::ptr::eq(texts, entries)
+        || texts.value_offsets().starts_with(entries.value_offsets())
+            && texts.value_data()[..end] == entries.value_data()[..end]
+}
+
+/// For each of the entries of some dictionaries, the first that is the same text. Those of one dictionary are all different.
+fn firsts(entries: &[&str], dictionaries: usize) -> Vec<u32> {
+    let mut known: HashMap<&str, u32, FixedState> = HashMap::default();
+    let numbered = entries.iter().zip(0..);
+    match dictionaries {
+        0 | 1 => numbered.map(|(_, number)| number).collect(),
+        _ => numbered.map(|(entry, number)| *known.entry(*entry).or_insert(number)).collect(),
+    }
+}
+
 /// The values as numbers of dictionary entries; `None` where most stand once: the dictionary would be the column a second
 /// time.
 fn coded<V: Value + Hash>(values: &[V]) -> Option<(Vec<V>, Vec<u32>)> {
     let mut codes = Vec::with_capacity(values.len());
     let (mut entries, mut bytes) = (Vec::new(), 0);
-    let mut known: HashMap<V, u32, FixedState> = HashMap::default();
+    // Room for all that are looked at where all are different.
+    let room = values.len().min(2 * DISTINCT_AT_FIRST);
+    let mut known: HashMap<V, u32, FixedState> =
+        HashMap::with_capacity_and_hasher(room, FixedState::default());
     for (seen, value) in values.iter().enumerate() {
         let code = *known.entry(*value).or_insert_with(|| {
             entries.push(*value);

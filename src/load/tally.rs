@@ -186,15 +186,29 @@ impl<'a> Amounts<'a> {
     }
 
     fn add(&self, rows: impl Iterator<Item = usize>, sums: &mut [(i128, bool)]) {
+        match &*self.currency {
+            Numbers::All(number) => self.add_by(rows, sums, |_| *number),
+            Numbers::Coded(keys, numbers) => {
+                let none = numbers[numbers.len() - 1];
+                let coded =
+                    |row| if keys.is_valid(row) { numbers[usize::from(keys.values()[row])] } else { none };
+                self.add_by(rows, sums, coded);
+            }
+            Numbers::Rows(numbers) => self.add_by(rows, sums, |row| numbers[row]),
+        }
+    }
+
+    #[inline]
+    fn add_by(
+        &self,
+        rows: impl Iterator<Item = usize>,
+        sums: &mut [(i128, bool)],
+        number: impl Fn(usize) -> usize,
+    ) {
+        let amounts = self.amounts.values();
         for row in rows.filter(|row| self.amounts.is_valid(*row)) {
-            let number = match &*self.currency {
-                Numbers::All(number) => *number,
-                Numbers::Coded(keys, numbers) if keys.is_valid(row) => numbers[usize::from(keys.value(row))],
-                Numbers::Coded(_, numbers) => numbers[numbers.len() - 1],
-                Numbers::Rows(numbers) => numbers[row],
-            };
-            let (sum, occurs) = &mut sums[number];
-            (*sum, *occurs) = (sum.saturating_add(self.amounts.value(row)), true);
+            let (sum, occurs) = &mut sums[number(row)];
+            (*sum, *occurs) = (sum.saturating_add(amounts[row]), true);
         }
     }
 }
