@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::text::{Source, TextFile};
+use super::text::TextFile;
 
 /// Bytes that are unpacked at once, and how many of these may wait to be read.
 const PIECE_BYTES: usize = 256 << 10;
@@ -19,12 +19,12 @@ impl<'a> TextFile<'a> {
         }
         thread::scope(|threads| {
             let (out, pieces) = sync_channel(PIECES);
-            let mut source = self.replace_source(Source::new(io::empty()));
+            let mut source = self.replace_source(Box::new(io::empty()));
             threads.spawn(move || unpack(&mut source, &out));
-            self.replace_source(Source::new(Pieces { pieces, piece: io::Cursor::default() }));
+            self.replace_source(Box::new(Pieces { pieces, piece: io::Cursor::default() }));
             let done = catch_unwind(AssertUnwindSafe(|| work(self)));
             // Nobody listens any more: the thread ends, wherever it is.
-            self.replace_source(Source::new(io::empty()));
+            self.replace_source(Box::new(io::empty()));
             done.unwrap_or_else(|panic| resume_unwind(panic))
         })
     }

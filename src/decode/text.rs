@@ -1,6 +1,6 @@
 //! One delimited text: its header, then batches of rows.
 
-use std::io::{self, Cursor, Read};
+use std::io::{Cursor, Read};
 
 use super::archive::{DOWNLOAD_AGAIN, read_error};
 use super::census::{Census, Counter};
@@ -45,20 +45,9 @@ pub(super) struct Input<'a> {
     pub(super) declared: Option<(u64, Packed)>,
 }
 
-/// Where the bytes of a text come from.
-pub(super) struct Source<'a>(Box<dyn Read + Send + 'a>);
-
-impl<'a> Source<'a> {
-    pub(super) fn new(bytes: impl Read + Send + 'a) -> Self {
-        Source(Box::new(bytes))
-    }
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
-    }
-}
+/// Where the bytes of a text come from. No type of ours: those of the standard library read into memory that nobody filled
+/// with zeros before.
+pub(super) type Source<'a> = Box<dyn Read + Send + 'a>;
 
 /// One text file: plain, unpacked from gzip, or an entry of a zip archive.
 pub struct TextFile<'a> {
@@ -116,7 +105,7 @@ impl<'a> TextFile<'a> {
             records_before_rows: 0,
             records_read: 0,
             text: Text {
-                source: Source::new(start.chain(input.reader)),
+                source: Box::new(start.chain(input.reader)),
                 growth: input.growth,
                 declared: input.declared,
                 transcoder: Transcoder::new(encoding).map(|transcoder| (transcoder, Vec::new())),
