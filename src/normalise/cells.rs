@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
 use crate::model::{DateOrder, FaultCode, RawBatch};
@@ -15,8 +15,9 @@ use super::coder::{Coder, Uncoded};
 use super::dates::{MonthCell, parse_date, parse_month, parse_timestamp};
 use super::decimal::parse_decimal;
 
-/// Rows are taken in blocks whose text stays in the processor's cache while all columns go over it.
-const BLOCK_ROWS: usize = 32;
+/// Rows are taken in blocks whose text stays in the processor's cache while all columns go over it: as many as a word has
+/// bits, one for each row that has a value.
+const BLOCK_ROWS: usize = u64::BITS as usize;
 
 /// A column of the table and the cell that fills it.
 #[derive(Debug, Clone)]
@@ -51,9 +52,10 @@ impl Source {
 /// A cell that does not fit: row, rank of the column, code. They sort into "first fault in column order".
 pub(super) type BadCell = (usize, usize, FaultCode);
 
-/// The values of one column; a null has a place-holder in `values` and `false` in `valid`.
+/// The values of one column; a null has a place-holder in `values`, and its bit in `valid` is not set.
 struct Column {
-    valid: Vec<bool>,
+    /// A word for each block, the lowest bit for its first row.
+    valid: Vec<u64>,
     values: Values,
 }
 
@@ -122,37 +124,34 @@ impl Column {
             LogicalType::Date => Values::Days(Vec::with_capacity(rows)),
             LogicalType::Boolean => Values::Boolean(Vec::with_capacity(rows)),
         };
-        Column { valid: Vec::with_capacity(rows), values }
+        Column { valid: Vec::with_capacity(rows.div_ceil(BLOCK_ROWS)), values }
     }
 
     fn take(&mut self, raw: &RawBatch, block: &[Row], source: &mut Source, bad: &mut Vec<BadCell>) {
-        let valid = &mut self.valid;
-        match &mut self.values {
+        let valid = match &mut self.values {
             Values::Text { .. } | Values::Coded(_) => {
-                take_text(raw, block, source, valid, &mut self.values, bad);
+                take_text(raw, block, source, &self.valid, &mut self.values, bad)
             }
             Values::Decimal(values) => {
-                take_values(raw, block, source, valid, values, bad, |cell| parse_decimal(cell, source.scale));
+                take_values(raw, block, source, values, bad, |cell| parse_decimal(cell, source.scale))
             }
             Values::Wide(values) if source.logical == LogicalType::Timestamp => {
-                take_values(raw, block, source, valid, values, bad, |cell| {
-                    parse_timestamp(cell, source.order)
-                });
+                take_values(raw, block, source, values, bad, |cell| parse_timestamp(cell, source.order))
             }
-            Values::Wide(values) => {
-                take_values(raw, block, source, valid, values, bad, parse_integer);
-            }
+            Values::Wide(values) => take_values(raw, block, source, values, bad, parse_integer),
             Values::Days(values) => {
-                take_values(raw, block, source, valid, values, bad, |cell| parse_date(cell, source.order));
+                take_values(raw, block, source, values, bad, |cell| parse_date(cell, source.order))
             }
-            Values::Boolean(values) => {
-                take_values(raw, block, source, valid, values, bad, parse_boolean);
-            }
-        }
+            Values::Boolean(values) => take_values(raw, block, source, values, bad, parse_boolean),
+        };
+        self.valid.push(valid);
     }
 
     fn finish(self, rows: &[usize], source: &mut Source, bad: &mut Vec<BadCell>) -> ArrayRef {
-        let nulls = self.valid.contains(&false).then(|| NullBuffer::from(self.valid));
+        // The bits of an Arrow bitmap stand in this order.
+        let valid: Vec<u64> = self.valid.into_iter().map(u64::to_le).collect();
+        let nulls = NullBuffer::new(BooleanBuffer::new(valid.into(), 0, rows.len()));
+        let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
         match self.values {
             Values::Text { bytes, ends } => text_array(rows, source, bytes, ends, nulls, bad),
             Values::Coded(codes) => {
@@ -173,50 +172,51 @@ impl Column {
     }
 }
 
-/// Reads the block's cells of one column; a blank is null unless the column is required.
-#[inline]
+/// Reads the block's cells of one column, and gives back which have a value; a blank is null unless the column is required.
+// Apart, as each loop over a block is: in one large function what it counts with would go through memory.
+#[inline(never)]
 fn take_values<T: Default>(
     raw: &RawBatch,
     block: &[Row],
     source: &Source,
-    valid: &mut Vec<bool>,
     values: &mut Vec<T>,
     bad: &mut Vec<BadCell>,
     parse: impl Fn(&[u8]) -> Result<T, FaultCode>,
-) {
-    let start = values.len();
+) -> u64 {
+    let (start, mut valid) = (values.len(), 0);
     values.resize_with(start + block.len(), T::default);
-    valid.resize(start + block.len(), false);
-    for ((&(row, first), value), valid) in block.iter().zip(&mut values[start..]).zip(&mut valid[start..]) {
+    for (bit, (&(row, first), value)) in block.iter().zip(&mut values[start..]).enumerate() {
         let cell = raw.cell_at(first + source.cell);
         let is_blank = is_blank(cell);
         if is_blank && !source.required {
             continue;
         }
-        *valid = true;
+        valid |= 1 << bit;
         match if is_blank { Err(FaultCode::MissingValue) } else { parse(cell) } {
             Ok(parsed) => *value = parsed,
             Err(code) => bad.push((row, source.column, code)),
         }
     }
+    valid
 }
 
-/// Texts are taken as they stand, outer blanks included; whether plain ones are UTF-8 is looked at in [`text_array`].
+/// Texts are taken as they stand, outer blanks included; whether plain ones are UTF-8 is looked at in [`text_array`]. Gives back
+/// which cells have a value; `before`: those of the blocks before.
 fn take_text(
     raw: &RawBatch,
     block: &[Row],
     source: &mut Source,
-    valid: &mut Vec<bool>,
+    before: &[u64],
     values: &mut Values,
     bad: &mut Vec<BadCell>,
-) {
-    let usual = match values {
+) -> u64 {
+    let (usual, mut valid) = match values {
         Values::Coded(codes) if source.logical == LogicalType::String => {
-            take_coded(raw, block, source, valid, codes)
+            take_coded(raw, block, source, codes)
         }
-        _ => 0,
+        _ => (0, 0),
     };
-    for &(row, first) in &block[usual..] {
+    for (bit, &(row, first)) in block.iter().enumerate().skip(usual) {
         let cell = raw.cell_at(first + source.cell);
         let blank = is_blank(cell);
         if blank && source.required {
@@ -239,46 +239,43 @@ fn take_text(
             _ => cell,
         };
         let is_valid = !blank || source.required;
-        push_text(text, is_valid, row, source, valid, values, bad);
-        valid.push(is_valid);
+        push_text(text, is_valid, row, source, before.iter().chain([&valid]), values, bad);
+        valid |= u64::from(is_valid) << bit;
     }
+    valid
 }
 
-/// Takes texts as long as each has a number and none is missing; returns how many these were.
-fn take_coded(
-    raw: &RawBatch,
-    block: &[Row],
-    source: &mut Source,
-    valid: &mut Vec<bool>,
-    codes: &mut Vec<u16>,
-) -> usize {
-    let Some(coder) = &mut source.coder else { return 0 };
-    let start = codes.len();
+/// Takes texts as long as each has a number and none is missing. Gives back how many these were, and which have a value.
+#[inline(never)]
+fn take_coded(raw: &RawBatch, block: &[Row], source: &mut Source, codes: &mut Vec<u16>) -> (usize, u64) {
+    let Some(coder) = &mut source.coder else { return (0, 0) };
+    let (start, mut valid) = (codes.len(), 0);
     codes.resize(start + block.len(), 0);
-    valid.resize(start + block.len(), false);
-    let places = block.iter().zip(&mut codes[start..]).zip(&mut valid[start..]);
-    for (taken, (((_, first), code), is_valid)) in places.enumerate() {
+    for (taken, ((_, first), code)) in block.iter().zip(&mut codes[start..]).enumerate() {
         let cell = raw.cell_at(first + source.cell);
         match if is_blank(cell) { None } else { Some(coder.code(cell)) } {
             None if !source.required => {}
-            Some(Ok(found)) => (*code, *is_valid) = (found, true),
+            Some(Ok(found)) => {
+                *code = found;
+                valid |= 1 << taken;
+            }
             _ => {
                 codes.truncate(start + taken);
-                valid.truncate(start + taken);
-                return taken;
+                return (taken, valid);
             }
         }
     }
-    block.len()
+    (block.len(), valid)
 }
 
+/// `valid`: of the texts before this one.
 #[inline]
-fn push_text(
+fn push_text<'a>(
     text: &[u8],
     is_valid: bool,
     row: usize,
     source: &mut Source,
-    valid: &[bool],
+    valid: impl Iterator<Item = &'a u64>,
     values: &mut Values,
     bad: &mut Vec<BadCell>,
 ) {
@@ -304,12 +301,14 @@ fn push_text(
 }
 
 /// What was coded so far, as it stands.
-fn plain(codes: &[u16], valid: &[bool], coder: &Coder) -> Values {
+fn plain<'a>(codes: &[u16], valid: impl Iterator<Item = &'a u64>, coder: &Coder) -> Values {
     let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(codes.len() + 1));
     ends.push(0);
-    for (code, valid) in codes.iter().zip(valid) {
-        bytes.extend_from_slice(if *valid { coder.text(*code) } else { b"" });
-        ends.push(bytes.len() as i32);
+    for (codes, valid) in codes.chunks(BLOCK_ROWS).zip(valid) {
+        for (bit, code) in codes.iter().enumerate() {
+            bytes.extend_from_slice(if valid >> bit & 1 == 1 { coder.text(*code) } else { b"" });
+            ends.push(bytes.len() as i32);
+        }
     }
     Values::Text { bytes, ends }
 }

@@ -29,12 +29,31 @@ pub(super) struct Coder {
     rows: usize,
     /// The entries as an array, until there are more.
     array: Option<ArrayRef>,
-    /// Texts that were met of late, by [`Ends::slot`].
-    recent: Vec<(Ends, u16)>,
+    recent: Recent,
 }
 
-/// Slots for texts that were met of late: a column of a few different ones never needs more.
-const SLOTS: usize = 256;
+/// Texts that were met of late, by a hash of their ends. Few slots stay in the cache of a core; a column of many different
+/// texts is given more.
+#[derive(Debug, Clone)]
+struct Recent {
+    slots: Vec<Slot>,
+    /// Bits of a hash that are no number of a slot.
+    shift: u32,
+    /// Texts that were not found since there are so many slots.
+    missed: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    ends: Ends,
+    /// Where the entry begins.
+    start: u32,
+    code: u16,
+}
+
+/// 2 KB, in each column.
+const SLOTS_AT_FIRST: usize = 64;
+const MOST_SLOTS: usize = 4096;
 
 /// The first and the last eight bytes of a text, and its length: all of a text of at most sixteen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +85,31 @@ impl Ends {
     }
 
     #[inline]
-    fn slot(&self) -> usize {
+    fn hash(&self) -> u64 {
         // An odd number without a pattern; the upper bits of the product hang on all bits.
-        let mixed =
-            (self.first ^ self.last.rotate_left(32) ^ self.length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 56) as usize % SLOTS
+        (self.first ^ self.last.rotate_left(32) ^ self.length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Recent {
+    fn new(slots: usize) -> Self {
+        // No text has this length.
+        let none = Slot { ends: Ends { first: 0, last: 0, length: usize::MAX }, start: 0, code: 0 };
+        Recent { slots: vec![none; slots], shift: u64::BITS - slots.ilog2(), missed: 0 }
+    }
+
+    #[inline]
+    fn slot(&self, ends: &Ends) -> usize {
+        (ends.hash() >> self.shift) as usize
+    }
+
+    fn put(&mut self, ends: Ends, start: u32, code: u16) {
+        self.missed += 1;
+        if self.missed > 2 * self.slots.len() && self.slots.len() < MOST_SLOTS {
+            *self = Recent::new(4 * self.slots.len());
+        }
+        let slot = self.slot(&ends);
+        self.slots[slot] = Slot { ends, start, code };
     }
 }
 
@@ -92,18 +131,18 @@ impl Coder {
             ends: Vec::new(),
             rows: 0,
             array: None,
-            recent: Vec::new(),
+            recent: Recent::new(SLOTS_AT_FIRST),
         }
     }
 
     #[inline]
     pub fn code(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
         let ends = Ends::of(text);
-        if let Some((known, code)) = self.recent.get(ends.slot())
-            && *known == ends
-            && (text.len() <= 16 || entry(&self.bytes, &self.ends, *code) == text)
+        if let Some(known) = self.recent.slots.get(self.recent.slot(&ends))
+            && known.ends == ends
+            && (text.len() <= 16 || are_same_between(&self.bytes[known.start as usize..], text))
         {
-            return Ok(*code);
+            return Ok(known.code);
         }
         self.code_anew(ends, text)
     }
@@ -112,11 +151,7 @@ impl Coder {
     #[inline(never)]
     fn code_anew(&mut self, ends: Ends, text: &[u8]) -> Result<u16, Uncoded> {
         let code = self.find_or_add(text)?;
-        if self.recent.is_empty() {
-            // No text has this length.
-            self.recent = vec![(Ends { first: 0, last: 0, length: usize::MAX }, 0); SLOTS];
-        }
-        self.recent[ends.slot()] = (ends, code);
+        self.recent.put(ends, entry_start(&self.ends, code), code);
         Ok(code)
     }
 
@@ -170,9 +205,20 @@ impl Coder {
 
 #[inline]
 fn entry<'a>(bytes: &'a [u8], ends: &[i32], code: u16) -> &'a [u8] {
-    let code = usize::from(code);
-    let start = if code == 0 { 0 } else { ends[code - 1] };
-    &bytes[start as usize..ends[code] as usize]
+    &bytes[entry_start(ends, code) as usize..ends[usize::from(code)] as usize]
+}
+
+#[inline]
+fn entry_start(ends: &[i32], code: u16) -> u32 {
+    if code == 0 { 0 } else { ends[usize::from(code) - 1] as u32 }
+}
+
+/// Whether an entry, with what follows it, is a text of more than sixteen bytes, of which the length and the [`Ends`] are
+/// the same. In words: a call of memcmp takes longer than these.
+#[inline]
+fn are_same_between(entry: &[u8], text: &[u8]) -> bool {
+    let [entry, text] = [entry, text].map(|bytes| bytes.get(8..).unwrap_or_default().as_chunks::<8>().0);
+    text.iter().zip(entry).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
 }
 
 #[cfg(test)]

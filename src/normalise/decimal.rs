@@ -34,6 +34,7 @@ const EXPONENT_DIGITS: usize = 4;
 ///
 /// # Errors
 /// The fault of the cell; also for a blank one, which the caller is to take as null before.
+#[inline]
 pub fn parse_decimal(cell: &[u8], scale: u8) -> Result<i128, FaultCode> {
     debug_assert!(usize::from(scale) < POWERS.len());
     match parse_plain(cell, scale) {

@@ -41,8 +41,8 @@ impl RowHasher {
                 add(seed(field.name()), column, entries, &mut sums);
             }
         }
-        let bytes = sums.into_iter().flat_map(|sum| xxh3_128(&sum.to_le_bytes()).to_le_bytes());
-        let bytes: Vec<u8> = bytes.collect();
+        let mut bytes = Vec::with_capacity(rows * HASH_BYTES);
+        sums.iter().for_each(|sum| bytes.extend_from_slice(&xxh3_128(&sum.to_le_bytes()).to_le_bytes()));
         Arc::new(FixedSizeBinaryArray::new(HASH_BYTES as i32, bytes.into(), None))
     }
 }
@@ -92,10 +92,16 @@ fn add(seed: u64, column: &ArrayRef, entries: &mut Vec<u128>, sums: &mut [u128])
 
 #[inline]
 fn each(nulls: Option<&NullBuffer>, sums: &mut [u128], hash: impl Fn(usize) -> u128) {
-    match nulls {
-        None => sums.iter_mut().enumerate().for_each(|(row, sum)| *sum = sum.wrapping_add(hash(row))),
-        Some(nulls) => {
-            nulls.valid_indices().for_each(|row| sums[row] = sums[row].wrapping_add(hash(row)));
+    const WORD: usize = u64::BITS as usize;
+    let Some(nulls) = nulls else {
+        return sums.iter_mut().enumerate().for_each(|(row, sum)| *sum = sum.wrapping_add(hash(row)));
+    };
+    let words = nulls.inner().bit_chunks().iter_padded();
+    for ((mut word, sums), first) in words.zip(sums.chunks_mut(WORD)).zip((0..).step_by(WORD)) {
+        while word != 0 {
+            let bit = word.trailing_zeros() as usize;
+            sums[bit] = sums[bit].wrapping_add(hash(first + bit));
+            word &= word - 1;
         }
     }
 }
@@ -103,20 +109,24 @@ fn each(nulls: Option<&NullBuffer>, sums: &mut [u128], hash: impl Fn(usize) -> u
 /// Digits without zeros at the end, and how many of them are behind the point.
 fn decimal_bytes(units: i128, scale: i8) -> [u8; HASH_BYTES + 1] {
     let (mut digits, mut point) = (units, scale);
-    if let Ok(mut small) = i64::try_from(units) {
-        for (zeros, power) in [(8, 100_000_000), (4, 10_000), (2, 100), (1, 10), (1, 10)] {
-            // A multiple of 10^n is one of 2^n, which is seen at once.
-            while small != 0 && small.trailing_zeros() >= zeros && small % power == 0 {
-                small /= power;
-                point -= zeros as i8;
+    // A multiple of 10^n is one of 2^n, which is seen at once.
+    macro_rules! strip {
+        ($digits:expr) => {
+            for (zeros, power) in [(8, 100_000_000), (4, 10_000), (2, 100), (1, 10), (1, 10)] {
+                while $digits != 0 && $digits.trailing_zeros() >= zeros && $digits % power == 0 {
+                    $digits /= power;
+                    point -= zeros as i8;
+                }
             }
-        }
+        };
+    }
+    if i64::try_from(units).is_err() {
+        strip!(digits);
+    }
+    // Numbers of one register are divided several times faster.
+    if let Ok(mut small) = i64::try_from(digits) {
+        strip!(small);
         digits = i128::from(small);
-    } else {
-        while digits % 10 == 0 {
-            digits /= 10;
-            point -= 1;
-        }
     }
     let mut bytes = [0; HASH_BYTES + 1];
     bytes[..HASH_BYTES].copy_from_slice(&digits.to_le_bytes());
