@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
 use super::text::TextFile;
@@ -18,10 +18,10 @@ impl<'a> TextFile<'a> {
             return work(self);
         }
         thread::scope(|threads| {
-            let (out, pieces) = sync_channel(PIECES);
+            let (out, spent, pieces) = pieces();
             let mut source = self.replace_source(Box::new(io::empty()));
-            threads.spawn(move || unpack(&mut source, &out));
-            self.replace_source(Box::new(Pieces { pieces, piece: io::Cursor::default() }));
+            threads.spawn(move || unpack(&mut source, &out, &spent));
+            self.replace_source(Box::new(pieces));
             let done = catch_unwind(AssertUnwindSafe(|| work(self)));
             // Nobody listens any more: the thread ends, wherever it is.
             self.replace_source(Box::new(io::empty()));
@@ -30,41 +30,64 @@ impl<'a> TextFile<'a> {
     }
 }
 
-fn unpack(source: &mut impl Read, out: &SyncSender<io::Result<Vec<u8>>>) {
+/// Memory, and how much of it is text.
+type Piece = (Vec<u8>, usize);
+
+/// What a thread has unpacked.
+struct Pieces {
+    pieces: Receiver<io::Result<Piece>>,
+    /// Takes the memory of a piece back.
+    spent: Sender<Vec<u8>>,
+    piece: Piece,
+    /// So much of the piece was read.
+    read: usize,
+}
+
+fn pieces() -> (SyncSender<io::Result<Piece>>, Receiver<Vec<u8>>, Pieces) {
+    let (out, pieces) = sync_channel(PIECES);
+    let (spent, empty) = channel();
+    (out, empty, Pieces { pieces, spent, piece: Piece::default(), read: 0 })
+}
+
+fn unpack(source: &mut impl Read, out: &SyncSender<io::Result<Piece>>, spent: &Receiver<Vec<u8>>) {
     loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let read = source.take(PIECE_BYTES as u64).read_to_end(&mut piece);
-        let ends = read.as_ref().map_or(true, |read| *read == 0);
-        // What came before a failure is read before it is told.
-        if (!piece.is_empty() && out.send(Ok(piece)).is_err()) || ends {
-            if let Err(cause) = read {
-                // Where nobody listens, nobody wants to know.
-                let _unheard = out.send(Err(cause));
+        let mut piece = spent.try_recv().unwrap_or_else(|_| vec![0; PIECE_BYTES]);
+        let (mut filled, mut end) = (0, None);
+        while filled < piece.len() && end.is_none() {
+            match source.read(&mut piece[filled..]) {
+                Ok(0) => end = Some(Ok(())),
+                Ok(read) => filled += read,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => end = Some(Err(cause)),
             }
+        }
+        // What came before a failure is read before it is told.
+        if filled > 0 && out.send(Ok((piece, filled))).is_err() {
+            return;
+        }
+        if let Some(end) = end {
+            // Where nobody listens, nobody wants to know.
+            let _unheard = end.map_err(|cause| out.send(Err(cause)));
             return;
         }
     }
 }
 
-/// What a thread has unpacked.
-struct Pieces {
-    pieces: Receiver<io::Result<Vec<u8>>>,
-    piece: io::Cursor<Vec<u8>>,
-}
-
 impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = self.piece.read(into)?;
-            if read > 0 || into.is_empty() {
-                return Ok(read);
-            }
-            match self.pieces.recv() {
-                Ok(piece) => self.piece = io::Cursor::new(piece?),
-                // The thread is done.
-                Err(_) => return Ok(0),
+        while self.read == self.piece.1 {
+            // The thread is done.
+            let Ok(next) = self.pieces.recv() else { return Ok(0) };
+            let (memory, _) = std::mem::replace(&mut self.piece, next?);
+            self.read = 0;
+            if !memory.is_empty() {
+                // The thread may be done.
+                let _unheard = self.spent.send(memory);
             }
         }
+        let read = (&self.piece.0[self.read..self.piece.1]).read(into)?;
+        self.read += read;
+        Ok(read)
     }
 }
 
@@ -89,10 +112,10 @@ mod tests {
 
     fn read_all(mut source: impl Read + Send) -> (Vec<u8>, io::Result<usize>) {
         thread::scope(|threads| {
-            let (out, pieces) = sync_channel(PIECES);
-            threads.spawn(move || unpack(&mut source, &out));
+            let (out, spent, mut pieces) = pieces();
+            threads.spawn(move || unpack(&mut source, &out, &spent));
             let mut bytes = Vec::new();
-            let read = Pieces { pieces, piece: io::Cursor::default() }.read_to_end(&mut bytes);
+            let read = pieces.read_to_end(&mut bytes);
             (bytes, read)
         })
     }
@@ -112,10 +135,10 @@ mod tests {
     #[test]
     fn who_stops_listening_waits_for_nobody() {
         thread::scope(|threads| {
-            let (out, pieces) = sync_channel(PIECES);
-            threads.spawn(move || unpack(&mut io::repeat(1), &out));
+            let (out, spent, mut pieces) = pieces();
+            threads.spawn(move || unpack(&mut io::repeat(1), &out, &spent));
             let mut first = [0; 3];
-            Pieces { pieces, piece: io::Cursor::default() }.read_exact(&mut first).unwrap();
+            pieces.read_exact(&mut first).unwrap();
             assert_eq!(first, [1; 3]);
         });
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use zip::read::ZipFileEntry;
+use flate2::CrcReader;
+use flate2::bufread::DeflateDecoder;
+use zip::read::{ZipFile, ZipFileEntry};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -57,6 +59,39 @@ pub(super) fn entry_name(archive: &str, entry: &ZipFileEntry<'_>) -> String {
 
 fn inner_name<'e>(entry: &'e ZipFileEntry<'_>) -> Cow<'e, str> {
     entry.name().unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()))
+}
+
+/// The text in an entry of which only the packed bytes are read so far: stored, or packed with deflate.
+///
+/// The crate zip would take 8 KB of these at a time. What little comes of them at once repeats what came before, which has
+/// to be looked for in a copy: that takes a third longer.
+pub(super) fn unpacked<'e>(packed: ZipFile<'e, BufReader<File>>) -> Box<dyn Read + Send + 'e> {
+    let (method, crc32) = (packed.compression(), packed.crc32());
+    let packed = BufReader::with_capacity(PACKED_AT_ONCE, packed);
+    match method {
+        CompressionMethod::Stored => Box::new(Checked { bytes: CrcReader::new(packed), crc32 }),
+        _ => Box::new(Checked { bytes: CrcReader::new(DeflateDecoder::new(packed)), crc32 }),
+    }
+}
+
+/// Bytes of an entry as the archive has them, read from disk at once.
+const PACKED_AT_ONCE: usize = 256 << 10;
+
+/// Bytes that must have a checksum once all are there.
+struct Checked<R> {
+    bytes: CrcReader<R>,
+    crc32: u32,
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(into)?;
+        if read == 0 && !into.is_empty() && self.bytes.crc().sum() != self.crc32 {
+            let message = "the checksum of a zip entry is not the one that the archive states";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(read)
+    }
 }
 
 fn check_count(entries: u64, name: &str, options: &Options) -> Result<()> {

@@ -135,13 +135,13 @@ impl Decoder {
                 let Some(index) = next_file_entry(archive, next_entry) else {
                     return Ok(None);
                 };
-                let entry = archive.by_index(index).map_err(|error| zip_error(error, &name))?;
+                let entry = archive.by_index_raw(index).map_err(|error| zip_error(error, &name))?;
                 name = archive::entry_name(&name, &entry.entry());
                 growth.compressed_bytes = Some(entry.compressed_size());
                 let packed =
                     Packed { packed_bytes: entry.compressed_size(), crc32: format!("{:08x}", entry.crc32()) };
                 declared = Some((entry.size(), packed));
-                Box::new(entry)
+                archive::unpacked(entry)
             }
         };
         Ok(Some((name, Input { reader, growth, declared })))
