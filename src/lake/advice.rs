@@ -49,6 +49,24 @@ impl Cloud {
         }
     }
 
+    /// The one of them that people know.
+    pub(super) fn endpoint(self) -> &'static str {
+        match self {
+            Cloud::Azure => "AZURE_STORAGE_ENDPOINT",
+            Cloud::S3 => "AWS_ENDPOINT_URL",
+            Cloud::Gcs => "GOOGLE_BASE_URL",
+        }
+    }
+
+    /// How the names of its settings begin.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Cloud::Azure => "azure",
+            Cloud::S3 => "aws",
+            Cloud::Gcs => "google",
+        }
+    }
+
     pub(super) fn secret_variable(self) -> &'static str {
         match self {
             Cloud::Azure => "AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_ACCOUNT_KEY",
@@ -69,24 +87,50 @@ impl Cloud {
         }
     }
 
-    /// Which container, bucket or account an answer misses, in the storage's own words.
-    pub(super) fn advice(self, answer: &str) -> &'static str {
+    /// What helps where an answer, in the storage's own words, is known.
+    pub(super) fn known(self, answer: &str) -> Option<&'static str> {
         let table: &[Advice] = match self {
             Cloud::Azure => AZURE,
             Cloud::S3 => S3,
             Cloud::Gcs => GCS,
         };
-        let known = table.iter().find(|(words, _)| answer.contains(words));
-        known.map_or(
+        table.iter().chain(ANY).find(|(words, _)| answer.contains(words)).map(|(_, help)| *help)
+    }
+
+    /// Which container, bucket or account an answer misses.
+    pub(super) fn advice(self, answer: &str) -> &'static str {
+        self.known(answer).unwrap_or(
             "check the storage and its credentials (src/docs/storage.md), and run the same command again",
-            |(_, help)| help,
         )
     }
 }
 
+/// Of the connection, whoever is at its other end.
+const ANY: &[Advice] = &[
+    (
+        "Connection refused",
+        "nothing answers at the storage's address: check it (AWS_ENDPOINT_URL, AZURE_STORAGE_ENDPOINT or GOOGLE_BASE_URL) and \
+         that the server runs; what was committed is safe",
+    ),
+    (
+        "received corrupt message",
+        "the server at the storage's address speaks without TLS: write http:// in AWS_ENDPOINT_URL, AZURE_STORAGE_ENDPOINT or \
+         GOOGLE_BASE_URL, or correct its port",
+    ),
+    (
+        "URL scheme is not allowed",
+        "the storage's address is without TLS: write https://, or set AWS_ALLOW_HTTP=true (AZURE_…, GOOGLE_…)",
+    ),
+];
+
 /// Error codes of the Blob service: <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
 /// and of Entra: <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>.
 const AZURE: &[Advice] = &[
+    (
+        "OutOfRangeInput",
+        "a name in the address is too short or too long: AZURE_STORAGE_ENDPOINT of an emulator ends in the account, as in \
+         http://127.0.0.1:10000/devstoreaccount1",
+    ),
     ("ContainerNotFound", "create the container, or correct its name in the lake's URL"),
     ("The specified container does not exist", "create the container, or correct its name in the lake's URL"),
     ("FilesystemNotFound", "create the container, or correct its name in the lake's URL"),
@@ -157,6 +201,16 @@ const AZURE: &[Advice] = &[
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const S3: &[Advice] = &[
+    (
+        "Missing SecretAccessKey",
+        "set AWS_SECRET_ACCESS_KEY beside AWS_ACCESS_KEY_ID, both in the environment or both in [storage]: where [storage] names \
+         a credential, those of the environment are not looked at",
+    ),
+    (
+        "Missing AccessKeyId",
+        "set AWS_ACCESS_KEY_ID beside AWS_SECRET_ACCESS_KEY, both in the environment or both in [storage]: where [storage] names \
+         a credential, those of the environment are not looked at",
+    ),
     ("NoSuchBucket", "create the bucket, or correct its name in the lake's URL"),
     ("InvalidAccessKeyId", "AWS_ACCESS_KEY_ID is not known to the storage"),
     ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID"),

@@ -147,11 +147,23 @@ impl Location {
         let endpoint = self.endpoint(cloud)?;
         if endpoint.as_ref().is_some_and(is_loopback) {
             options.push(("allow_http".to_owned(), "true".to_owned()));
+        } else if let Some(endpoint) = endpoint.as_ref().filter(|endpoint| endpoint.scheme() == "http")
+            && self.option(&format!("{}_allow_http", cloud.prefix())).is_none()
+        {
+            return Err(wrong(format!("{} is an address without TLS", cloud.endpoint()))
+                .with("host", endpoint.host_str().unwrap_or_default())
+                .hint(format!(
+                    "write https://, or set {}_ALLOW_HTTP=true where nobody can listen",
+                    cloud.prefix().to_ascii_uppercase()
+                )));
         }
         let (store, _) = parse_url_opts(url, options).map_err(|cause| {
+            let cause = redact_error(&cause);
             wrong("the storage cannot be addressed".to_owned())
-                .hint(format!("{}; {FORMS}", cloud.needed()))
-                .caused_by(redact_error(&cause))
+                .hint(
+                    cloud.known(&cause).map_or_else(|| format!("{}; {FORMS}", cloud.needed()), str::to_owned),
+                )
+                .caused_by(cause)
         })?;
         let store = PrefixStore::new(store, path.clone());
         let asked = Asked { cloud, good_until: self.good_until(cloud) };
@@ -171,14 +183,13 @@ impl Location {
 
     /// The address that is set in place of the public cloud's.
     fn endpoint(&self, cloud: Cloud) -> Result<Option<Url>> {
-        let Some((key, text)) = cloud.endpoints().iter().find_map(|key| Some((key, self.option(key)?)))
-        else {
+        let Some(text) = cloud.endpoints().iter().find_map(|key| self.option(key)) else {
             return Ok(None);
         };
         let url =
             Url::parse(text).ok().filter(|url| url.has_host() && ["http", "https"].contains(&url.scheme()));
         let wrong = || {
-            Error::new(Kind::Config, format!("{} is no address", key.to_ascii_uppercase()))
+            Error::new(Kind::Config, format!("{} is no address", cloud.endpoint()))
                 .with("lake", self)
                 .hint("give it with its scheme: https://host:9000")
         };
@@ -360,9 +371,18 @@ mod tests {
             assert!(text.contains(word), "{url}: {text}");
             assert!(!text.contains("abc"), "{text}");
         }
-        for endpoint in ["localhost:9000", "foo", "127.0.0.1:9000"] {
+        for endpoint in ["localhost:9000", "foo", "127.0.0.1:9000", "http://minio.internal:9000"] {
             let error = location("s3://b/x", &[("AWS_ENDPOINT_URL", endpoint)]).check().unwrap_err();
             assert_eq!(error.kind(), Kind::Config, "{endpoint}");
+            assert!(format!("{error:#}").contains("AWS_ENDPOINT_URL is "), "{error:#}");
+        }
+        let clear = [("AWS_ENDPOINT_URL", "http://minio.internal:9000"), ("AWS_ALLOW_HTTP", "true")];
+        assert!(location("s3://b/x", &clear).check().is_ok());
+        for (half, missing) in
+            [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")]
+        {
+            let error = location("s3://b/x", &[(half, "abc")]).check().unwrap_err();
+            assert!(format!("{error:#}").contains(&format!("set {missing}")), "{error:#}");
         }
         assert!(
             !format!("{:?}", location("az://c", &[("azure_storage_account_key", "abc")])).contains("abc")

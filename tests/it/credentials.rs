@@ -55,7 +55,7 @@ fn what_a_storage_refuses_is_explained() {
     stand.world.pipeline("", "");
     // A store that nothing answers at is told with what was asked, and soon enough for a person who waits.
     stand.change(&[("AWS_ENDPOINT_URL", Some("http://127.0.0.1:1"))]);
-    told(&stand.run(&["sql", "SELECT 1"]), &["127.0.0.1:1"]);
+    told(&stand.run(&["sql", "SELECT 1"]), &["127.0.0.1:1", "nothing answers at the storage's address"]);
 }
 
 #[test]

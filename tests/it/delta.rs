@@ -145,9 +145,20 @@ fn accounts_share_a_table_and_leave_it_one_by_one() {
     assert_eq!(newest(&table(&world)), serde_json::json!(["contoso", "fabrikam"]));
     readers_agree(&world, QUICK);
 
-    // A log that is lost comes back with the rows of both.
-    std::fs::remove_dir_all(world.path("lake/transaction_history/_delta_log")).unwrap();
-    world.ok(&["run", "pipeline.toml"]);
+    // What is lost comes back with the rows of both, whichever of them is run.
+    for (lost, account) in
+        [("transaction_history/_delta_log", "contoso"), ("transaction_history", "fabrikam")]
+    {
+        std::fs::remove_dir_all(world.path("lake").join(lost)).unwrap();
+        world.ok(&["run", "pipeline.toml", "--account", account]);
+        assert_eq!(newest(&table(&world)), serde_json::json!(["contoso", "fabrikam"]));
+        readers_agree(&world, QUICK);
+    }
+    // So does what one of them said last.
+    let entries = log(&world)
+        .into_iter()
+        .filter(|name| name.contains("transaction_history/_delta_log/") && name.ends_with(".json"));
+    std::fs::remove_file(world.path("lake").join(entries.max().unwrap())).unwrap();
     world.ok(&["run", "pipeline.toml", "--account", "fabrikam"]);
     assert_eq!(newest(&table(&world)), serde_json::json!(["contoso", "fabrikam"]));
     readers_agree(&world, QUICK);
@@ -214,6 +225,32 @@ fn a_property_that_cannot_be_honoured_is_for_a_person() {
     world.ok(&["run", "pipeline.toml"]);
     assert_eq!(world.sql("lake", SUMS), sums, "what was committed was not there");
     readers_agree(&world, QUICK);
+}
+
+#[test]
+fn a_log_that_is_damaged_is_for_a_person() {
+    let world = World::new();
+    for as_of in ["2026-09-20", "2026-10-20", "2026-11-12"] {
+        run(&world, as_of);
+    }
+    let sums = world.sql("lake", SUMS);
+    let table = world.path("lake/transaction_history");
+    let entry = |number: u32| table.join(format!("_delta_log/{number:020}.json"));
+    let damaged = |words: &str| {
+        let done = world.run(&["run", "pipeline.toml"]);
+        assert_eq!(done.code, 65, "{}", done.stderr);
+        for words in ["the log of a Delta table is damaged", words, "remove the table's folder"] {
+            assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
+        }
+        std::fs::remove_dir_all(&table).unwrap();
+        world.ok(&["run", "pipeline.toml"]);
+        assert_eq!(world.sql("lake", SUMS), sums);
+        readers_agree(&world, QUICK);
+    };
+    std::fs::remove_file(entry(1)).unwrap();
+    damaged("no entry stands before 2");
+    std::fs::write(entry(0), "{\"commitInfo\":").unwrap();
+    damaged("entry 0 is no JSON");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lake::{
     Chain, Lake, Manifest, Object, object_path, published_folder, published_path, published_prefix, together,
 };
-use crate::model::{DEFAULT_PARTITION, format_money};
+use crate::model::{Account, DEFAULT_PARTITION, format_money};
 use crate::secret::redact_error;
 
 /// How many transactions of others may come before ours.
@@ -144,8 +144,35 @@ async fn pending(lake: &Lake, chain: &Chain, shown: Option<u64>, newest: &Manife
     Ok(pending)
 }
 
-/// Compares the table with the manifest, and brings back what somebody removed: files, the log, or what the log says.
+/// Compares the table with the manifest, and brings back what somebody removed: files, the log, or what the log says. Of all
+/// accounts that the table shows: what is done to it is done to all of them, and some may not be run again for long.
 pub(super) async fn heal(lake: &Lake, manifest: &Manifest) -> Result<()> {
+    heal_account(lake, manifest).await?;
+    for other in others(lake, &manifest.chain()).await? {
+        if let Some(newest) = other.newest(lake).await? {
+            heal_account(lake, &newest).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The other accounts that a table shows.
+async fn others(lake: &Lake, chain: &Chain) -> Result<Vec<Chain>> {
+    let mut others = Vec::new();
+    for path in lake.list(&published_prefix().join(chain.table.as_str())).await? {
+        let name = path.filename().and_then(|name| name.strip_suffix(".json"));
+        let Some(account) = name.and_then(|name| Account::parse(name).ok()) else { continue };
+        // 0: it is about to come, or to leave.
+        let shown = lake.get_json::<Installed>(&path).await;
+        let is_shown = matches!(shown, Ok(Some(Installed { format: Format::Delta, manifest: 1.., .. })));
+        if is_shown && account != chain.account {
+            others.push(Chain { table: chain.table.clone(), account });
+        }
+    }
+    Ok(others)
+}
+
+async fn heal_account(lake: &Lake, manifest: &Manifest) -> Result<()> {
     let chain = manifest.chain();
     let there = lake.list_all(&published_folder(&chain)).await?;
     let there: BTreeMap<String, u64> =
@@ -234,9 +261,10 @@ impl Table {
         let log = default_logstore(table, root, &url, &StorageConfig::default());
         let is_there = log.is_delta_table_location().await.map_err(|cause| failed(cause, name))?;
         let state = match is_there {
-            true => Some(
-                DeltaTableState::try_new(log.as_ref(), None).await.map_err(|cause| failed(cause, name))?,
-            ),
+            true => match DeltaTableState::try_new(log.as_ref(), None).await {
+                Ok(state) => Some(state),
+                Err(cause) => return Err(unreadable(lake, name, cause).await),
+            },
             false => None,
         };
         Ok(Table { log, state, name: name.to_owned() })
@@ -466,6 +494,39 @@ fn delta_type(field: &Field) -> std::result::Result<DataType, String> {
 /// Delta counts in signed numbers.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Why a log cannot be read: somebody has damaged it, or the storage fails.
+async fn unreadable(lake: &Lake, table: &str, cause: DeltaTableError) -> Error {
+    match damage(lake, table).await {
+        Ok(Some(what)) => Error::new(Kind::Contract, "the log of a Delta table is damaged")
+            .with("table", table)
+            .with("log", what)
+            .hint(format!(
+                "what was committed is safe and in `payoutlake sql`; remove the table's folder ({table}), and the next run of any \
+                 account writes it anew from the lake, without its earlier versions"
+            )),
+        _ => failed(cause, table),
+    }
+}
+
+/// What is wrong with a log: an entry is missing between others, or is no JSON.
+async fn damage(lake: &Lake, table: &str) -> Result<Option<String>> {
+    let mut before = None;
+    for path in lake.list(&log(table)).await? {
+        let number = path.filename().and_then(|name| name.strip_suffix(".json")?.parse::<u64>().ok());
+        let Some(number) = number else { continue };
+        if before.is_some_and(|before| number != before + 1) {
+            return Ok(Some(format!("no entry stands before {number}")));
+        }
+        let entry = lake.get(&path).await?.unwrap_or_default();
+        let actions = serde_json::Deserializer::from_slice(&entry).into_iter::<Value>();
+        if let Some(Err(cause)) = actions.into_iter().find(Result::is_err) {
+            return Ok(Some(format!("entry {number} is no JSON: {cause}")));
+        }
+        before = Some(number);
+    }
+    Ok(None)
 }
 
 fn failed(cause: impl std::error::Error + 'static, table: &str) -> Error {
