@@ -15,7 +15,7 @@ const MIB: u64 = 1 << 20;
 /// | half | joins, sorts and aggregates of the engine; above it they spill to disk |
 /// | 3/32, twice | typed rows that wait for their row group, and the metadata of those that are written, at most 1/32: a run reads one export and commits another |
 /// | 1/16 | batches of text on their way to typed rows, over all threads |
-/// | 1/8 | dictionaries of texts that come again, over all threads |
+/// | 5/32 | dictionaries of texts that come again, over all threads: 1/8, and a quarter of it for finding them |
 ///
 /// What is left is for row groups while they are encoded, refused rows, buffers of downloads, and the program itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,7 +158,7 @@ mod tests {
         for memory in [Memory::LEAST, Memory::default(), Memory(64 << 30)] {
             for threads in [1, 2, 16, 256].map(|cores| memory.threads(cores)) {
                 let batches = memory.batch(threads + 2) * BATCH_FACTOR * (threads as u64 + 2);
-                let dictionaries = memory.dictionary(threads) * TEXT_COLUMNS * threads as u64;
+                let dictionaries = memory.dictionary(threads) * 5 / 4 * TEXT_COLUMNS * threads as u64;
                 let rows = 2 * memory.waiting();
                 let parts = memory.engine() + rows + batches + dictionaries;
                 assert!(parts < memory.bytes(), "{memory}, {threads} threads: {parts}");

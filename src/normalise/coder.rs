@@ -41,6 +41,8 @@ struct Recent {
     shift: u32,
     /// Texts that were not found since there are so many slots.
     missed: usize,
+    /// The most slots.
+    most: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -53,7 +55,9 @@ struct Slot {
 
 /// 2 KB, in each column.
 const SLOTS_AT_FIRST: usize = 64;
-const MOST_SLOTS: usize = 4096;
+
+/// Slots take at most such a part of what the entries may take.
+const SLOTS_SHARE: usize = 4;
 
 /// The first and the last eight bytes of a text, and its length: all of a text of at most sixteen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +96,10 @@ impl Ends {
 }
 
 impl Recent {
-    fn new(slots: usize) -> Self {
+    fn new(slots: usize, most: usize) -> Self {
         // No text has this length.
         let none = Slot { ends: Ends { first: 0, last: 0, length: usize::MAX }, start: 0, code: 0 };
-        Recent { slots: vec![none; slots], shift: u64::BITS - slots.ilog2(), missed: 0 }
+        Recent { slots: vec![none; slots], shift: u64::BITS - slots.ilog2(), missed: 0, most }
     }
 
     #[inline]
@@ -105,8 +109,9 @@ impl Recent {
 
     fn put(&mut self, ends: Ends, start: u32, code: u16) {
         self.missed += 1;
-        if self.missed > 2 * self.slots.len() && self.slots.len() < MOST_SLOTS {
-            *self = Recent::new(4 * self.slots.len());
+        let more = 4 * self.slots.len();
+        if self.missed > 2 * self.slots.len() && more <= self.most {
+            *self = Recent::new(more, self.most);
         }
         let slot = self.slot(&ends);
         self.slots[slot] = Slot { ends, start, code };
@@ -122,16 +127,17 @@ pub(super) enum Uncoded {
 }
 
 impl Coder {
-    /// Its entries take at most so many bytes.
+    /// Its entries take at most so many bytes, and what finds those of late a quarter of it.
     pub fn new(most_bytes: u64) -> Self {
+        let most_bytes = usize::try_from(most_bytes).unwrap_or(MOST_BYTES).min(MOST_BYTES);
         Coder {
-            most_bytes: usize::try_from(most_bytes).unwrap_or(MOST_BYTES).min(MOST_BYTES),
+            most_bytes,
             table: HashTable::new(),
             bytes: Vec::new(),
             ends: Vec::new(),
             rows: 0,
             array: None,
-            recent: Recent::new(SLOTS_AT_FIRST),
+            recent: Recent::new(SLOTS_AT_FIRST, most_bytes / SLOTS_SHARE / size_of::<Slot>()),
         }
     }
 
