@@ -396,6 +396,11 @@ mod tests {
             advice(Cloud::Azure, "403: <Code>AuthorizationPermissionMismatch</Code>").contains("Contributor")
         );
         assert!(advice(Cloud::S3, "403: <Code>ExpiredToken</Code>").contains("AWS_SESSION_TOKEN"));
+        assert!(advice(Cloud::Azure, "400: OutOfRangeInput: The specified").contains("/devstoreaccount1"));
+        assert!(
+            advice(Cloud::S3, "received corrupt message of type InvalidContentType")
+                .contains("write http://")
+        );
         assert!(advice(Cloud::Gcs, "nobody knows").contains("storage.md"));
         assert!(Location::is_setting("AWS_ENDPOINT_URL") && !Location::is_setting("endpoint_url"));
         assert!(!Location::is_setting("azure_endpoint_url") && !Location::is_setting("path"));

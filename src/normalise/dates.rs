@@ -116,19 +116,16 @@ fn named_month(cell: &[u8]) -> Option<(i32, i32)> {
 
 /// `wrong` for a cell that is no moment.
 fn parse_moment(cell: &[u8], order: Option<DateOrder>, wrong: FaultCode) -> Result<Moment, FaultCode> {
-    if let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, time @ ..] = cell {
-        let year = two(*y1, *y2).zip(two(*y3, *y4)).map(|(century, year)| century * 100 + year);
-        let date = year.zip(two(*m1, *m2)).zip(two(*d1, *d2));
-        let days = date.and_then(|((year, month), day)| civil_days(year, month, day));
-        return days.and_then(|days| at_time(days, time)).ok_or(wrong);
+    if cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-' {
+        return parse_iso(cell).ok_or(wrong);
     }
     let slashed = Slashed::parse(cell).filter(|slashed| slashed.is_date()).ok_or(wrong)?;
     slashed.moment(order.ok_or(FaultCode::AmbiguousDate)?).ok_or(wrong)
 }
 
-/// `time`: nothing, or what [`parse_time`] reads behind a `T` or a blank.
-fn at_time(days: i32, time: &[u8]) -> Option<Moment> {
-    match time {
+fn parse_iso(cell: &[u8]) -> Option<Moment> {
+    let days = civil_days(number(&cell[..4])?, number(&cell[5..7])?, number(&cell[8..10])?)?;
+    match &cell[10..] {
         [] => Some(Moment { days, micros: 0, offset_minutes: 0 }),
         [b'T' | b't' | b' ', time @ ..] => parse_time(days, time),
         _ => None,
@@ -137,20 +134,20 @@ fn at_time(days: i32, time: &[u8]) -> Option<Moment> {
 
 /// `HH:mm:ss[.f{1,9}][Z|+hh:mm]`.
 fn parse_time(days: i32, time: &[u8]) -> Option<Moment> {
-    let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = time else { return None };
-    let seconds = clock_seconds(two(*h1, *h2)?, two(*m1, *m2)?, two(*s1, *s2)?)?;
-    let mut rest = rest;
+    if time.len() < 8 || time[2] != b':' || time[5] != b':' {
+        return None;
+    }
+    let seconds = clock_seconds(number(&time[..2])?, number(&time[3..5])?, number(&time[6..8])?)?;
+    let mut rest = &time[8..];
     let mut micros = 0;
     if let [b'.', fraction @ ..] = rest {
-        let (mut length, mut unit) = (0, MICROS_PER_SECOND);
-        while let Some(digit) = fraction.get(length).copied().and_then(digit) {
-            // Nothing is left of the unit behind the sixth.
-            unit /= 10;
-            micros += i64::from(digit) * unit;
-            length += 1;
-        }
+        let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if !(1..=9).contains(&length) {
             return None;
+        }
+        for index in 0..6 {
+            let digit = fraction[..length].get(index).map_or(0, |byte| i64::from(byte - b'0'));
+            micros = micros * 10 + digit;
         }
         rest = &fraction[length..];
     }
@@ -176,17 +173,6 @@ pub(super) fn micros(seconds: i64) -> i64 {
 
 pub(super) fn clock_seconds(hour: i32, minute: i32, second: i32) -> Option<i64> {
     (hour < 24 && minute < 60 && second < 60).then(|| i64::from(hour * 3600 + minute * 60 + second))
-}
-
-#[inline]
-fn digit(byte: u8) -> Option<i32> {
-    Some(byte.wrapping_sub(b'0')).filter(|digit| *digit < 10).map(i32::from)
-}
-
-/// Two plain digits.
-#[inline]
-fn two(tens: u8, ones: u8) -> Option<i32> {
-    Some(digit(tens)? * 10 + digit(ones)?)
 }
 
 /// One to four plain digits.
