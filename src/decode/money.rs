@@ -3,7 +3,9 @@
 //! This is the text side of the balance. It shares nothing with the reader that cuts records, nor with the code that
 //! makes a cell a decimal: a mistake there must show as a difference here, not stand in both sums.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use wide::u8x64;
 
@@ -27,33 +29,31 @@ impl MoneyCensus {
     /// The sums and what could not be read; nothing else.
     #[must_use]
     pub fn of(&self, batch: &RawBatch) -> Census {
-        let mut counter = MoneyCounter::new(self.dialect, self.cells.clone());
-        counter.feed(batch.text());
-        counter.finish();
+        let mut counter = MoneyCounter::new(self.dialect, &self.cells);
+        counter.count(batch.text());
         let (sums, unreadable) = counter.sums();
         Census { sums, unreadable, ..Census::default() }
     }
 }
 
-/// Sums the money cells of the records of a text that comes in pieces.
+/// Sums the money cells of the records of a text.
 #[derive(Debug)]
-struct MoneyCounter {
+struct MoneyCounter<'a> {
     dialect: Dialect,
-    cells: Vec<MoneyCell>,
-    // For each cell of a record up to the last one that counts: which slot keeps its bytes.
-    slot_of: Vec<Option<usize>>,
-    // For each of these: how many cells further on the next one stands that has a slot.
-    until: Vec<usize>,
-    slots: Vec<Vec<u8>>,
-    place: Place,
-    cell: usize,
-    /// The current record has at least one byte.
-    open: bool,
+    cells: &'a [MoneyCell],
+    /// The cells of a record that count, ascending.
+    wanted: Vec<usize>,
+    /// Of the record that is looked at: where the text of each of them stands.
+    places: Vec<Range<usize>>,
+    /// For each of `cells`: which of `wanted` has its amount.
+    amounts: Vec<usize>,
     /// Several amounts have their currency in one cell: these cells, and for each of `cells` which one it is.
-    codes: Vec<CurrencyCell>,
+    codes: Vec<Code<'a>>,
     code_of: Vec<usize>,
     /// In upper case.
     currencies: Vec<String>,
+    /// Of short texts, as they are spelled, which of the currencies they are.
+    spellings: Vec<(u64, usize)>,
     /// For each of `codes`: which of the currencies the last record has.
     numbers: Vec<usize>,
     // For each of `cells`: the sum of each of the currencies, if there is an amount.
@@ -61,142 +61,146 @@ struct MoneyCounter {
     unreadable: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Before the first byte of a cell.
-    Start,
-    Plain,
-    Quoted,
-    /// After a quote inside quotes.
-    QuoteInQuoted,
+#[derive(Debug, PartialEq, Eq)]
+enum Code<'a> {
+    Fixed(&'a str),
+    /// Which of the cells that count has it.
+    At(usize),
 }
 
-impl MoneyCounter {
-    fn new(dialect: Dialect, cells: Vec<MoneyCell>) -> Self {
-        let mut slot_of = Vec::new();
-        let mut slots = 0;
-        for index in cells.iter().flat_map(indexes) {
-            if slot_of.len() <= index {
-                slot_of.resize(index + 1, None);
-            }
-            slot_of[index].get_or_insert_with(|| {
-                slots += 1;
-                slots - 1
-            });
-        }
-        let mut until: Vec<usize> = slot_of
-            .iter()
-            .rev()
-            .scan(0, |until, slot| {
-                *until = if slot.is_some() { 0 } else { *until + 1 };
-                Some(*until)
-            })
-            .collect();
-        until.reverse();
+impl<'a> MoneyCounter<'a> {
+    fn new(dialect: Dialect, cells: &'a [MoneyCell]) -> Self {
+        let mut wanted: Vec<usize> = cells.iter().flat_map(indexes).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let place = |index: usize| wanted.partition_point(|wanted| *wanted < index);
         let mut codes = Vec::new();
         let code_of = cells.iter().map(|money| {
-            codes.iter().position(|code| *code == money.currency).unwrap_or_else(|| {
-                codes.push(money.currency.clone());
+            let code = match &money.currency {
+                CurrencyCell::Fixed(code) => Code::Fixed(code),
+                CurrencyCell::At(index) => Code::At(place(*index)),
+            };
+            codes.iter().position(|known| *known == code).unwrap_or_else(|| {
+                codes.push(code);
                 codes.len() - 1
             })
         });
         let code_of = code_of.collect();
         MoneyCounter {
             dialect,
-            slot_of,
-            until,
-            slots: vec![Vec::new(); slots],
-            place: Place::Start,
-            cell: 0,
-            open: false,
+            cells,
+            places: vec![0..0; wanted.len()],
+            amounts: cells.iter().map(|money| place(money.amount)).collect(),
+            wanted,
             codes,
             code_of,
             currencies: Vec::new(),
+            spellings: Vec::new(),
             numbers: Vec::new(),
             sums: vec![Vec::new(); cells.len()],
-            cells,
             unreadable: 0,
         }
     }
 
-    fn feed(&mut self, bytes: &[u8]) {
+    /// Adds all records; lines without any byte are none.
+    fn count(&mut self, text: &[u8]) {
         if self.cells.is_empty() {
             return;
         }
-        let mut rest = bytes;
-        while let Some(&byte) = rest.first() {
-            let passed = match self.place {
-                Place::Quoted => self.quoted(rest),
-                Place::QuoteInQuoted if byte == b'"' => {
-                    self.keep(b"\"");
-                    self.place = Place::Quoted;
-                    1
-                }
-                Place::Start if byte == b'"' && self.dialect.quotes => {
-                    self.open = true;
-                    self.place = Place::Quoted;
-                    1
-                }
-                Place::Start | Place::Plain | Place::QuoteInQuoted => self.plain(rest),
-            };
-            rest = &rest[passed..];
+        let mut from = 0;
+        while let Some(byte) = text.get(from) {
+            if matches!(byte, b'\n' | b'\r') {
+                from += 1;
+                continue;
+            }
+            let end = self.find_quickly(text, from).unwrap_or_else(|| self.find(text, from));
+            self.add_record(text);
+            from = end + 1;
         }
     }
 
-    /// Inside quotes, up to the next one; returns how many bytes that took.
-    fn quoted(&mut self, rest: &[u8]) -> usize {
-        let quote = memchr::memchr(b'"', rest);
-        self.keep(&rest[..quote.unwrap_or(rest.len())]);
-        let Some(quote) = quote else { return rest.len() };
-        self.place = Place::QuoteInQuoted;
-        quote + 1
+    /// Finds the cells that count in the record that begins at `from`, and where it ends: many bytes at once, by counting the
+    /// delimiters outside quotes. Whether a byte is outside, the number of quotes before it tells, as long as each of them
+    /// opens a cell or closes one: `None` where one does not, and near the end of the text.
+    fn find_quickly(&mut self, text: &[u8], from: usize) -> Option<usize> {
+        let mut at = from;
+        // All bits: the bytes looked at begin inside quotes.
+        let mut inside_before = 0;
+        // Whether the byte before them may stand before an opening quote.
+        let mut ready = 1;
+        let (mut next, mut start) = (0, from);
+        // Delimiters to pass before the next cell that counts, or its end where it has begun.
+        let mut ahead = self.wanted[0];
+        let mut begun = ahead == 0;
+        loop {
+            let seen = Seen::of(text.get(at..)?.first_chunk()?, self.dialect);
+            let (mut delimiters, mut line_ends) = (seen.delimiters, seen.line_ends);
+            let stops = delimiters | line_ends | seen.quotes;
+            if seen.quotes | inside_before != 0 {
+                let mut inside = seen.quotes;
+                for step in [1, 2, 4, 8, 16, 32] {
+                    inside ^= inside << step;
+                }
+                inside ^= inside_before;
+                (delimiters, line_ends) = (delimiters & !inside, line_ends & !inside);
+                let first = line_ends & line_ends.wrapping_neg();
+                let opens = seen.quotes & inside & first.wrapping_sub(1);
+                if opens & !(stops << 1 | ready) != 0 {
+                    return None;
+                }
+                inside_before = 0u64.wrapping_sub(inside >> (SEEN_AT_ONCE - 1));
+            }
+            ready = stops >> (SEEN_AT_ONCE - 1);
+            let line_end = line_ends & line_ends.wrapping_neg();
+            delimiters &= line_end.wrapping_sub(1);
+            loop {
+                if begun {
+                    let ends = delimiters | line_end;
+                    if ends == 0 {
+                        break;
+                    }
+                    self.places[next] = start..at + ends.trailing_zeros() as usize;
+                    next += 1;
+                    begun = false;
+                    ahead = self.wanted.get(next).map_or(usize::MAX, |index| index - self.wanted[next - 1]);
+                }
+                let count = delimiters.count_ones() as usize;
+                if ahead > count {
+                    ahead -= count;
+                    break;
+                }
+                for _ in 1..ahead {
+                    delimiters &= delimiters - 1;
+                }
+                start = at + delimiters.trailing_zeros() as usize + 1;
+                delimiters &= delimiters - 1;
+                begun = true;
+            }
+            if line_end != 0 {
+                self.places[next..].fill(0..0);
+                return Some(at + line_end.trailing_zeros() as usize);
+            }
+            at += SEEN_AT_ONCE;
+        }
     }
 
-    /// Over cells without quotes, up to one with quotes or the end of the record; returns how many bytes that took.
-    fn plain(&mut self, rest: &[u8]) -> usize {
-        let delimiter = self.dialect.delimiter;
-        let mut ends = CellEnds::of(rest, delimiter);
-        let mut at = 0;
-        // Cells without a slot need no look at each.
-        while let Some(found) = ends.next(self.until.get(self.cell).copied().unwrap_or(usize::MAX)) {
-            let end = match found {
-                Found::End(end) => end,
-                Found::Passed { cells, behind } => {
-                    self.open = true;
-                    self.cell += cells;
-                    at = behind;
-                    continue;
-                }
-            };
-            self.keep_plain(&rest[at..end]);
-            at = end + 1;
-            if rest[end] != delimiter {
-                self.end_record();
+    /// The same for any record, cell by cell.
+    fn find(&mut self, text: &[u8], from: usize) -> usize {
+        self.places.fill(0..0);
+        let (mut start, mut index) = (from, 0);
+        loop {
+            let is_quoted = self.dialect.quotes && text.get(start) == Some(&b'"');
+            let mut at = if is_quoted { start + 1 + quoted_bytes(&text[start + 1..]) } else { start };
+            let rest = &text[at..];
+            at += memchr::memchr3(self.dialect.delimiter, b'\n', b'\r', rest).unwrap_or(rest.len());
+            if let Ok(place) = self.wanted.binary_search(&index) {
+                self.places[place] = start..at;
+            }
+            if text.get(at) != Some(&self.dialect.delimiter) {
                 return at;
             }
-            self.open = true;
-            self.cell += 1;
-            if rest.get(at).is_none_or(|next| *next == b'"') {
-                self.place = Place::Start;
-                return at;
-            }
+            (start, index) = (at + 1, index + 1);
         }
-        self.keep_plain(&rest[at..]);
-        self.place = Place::Plain;
-        rest.len()
-    }
-
-    #[inline]
-    fn keep_plain(&mut self, text: &[u8]) {
-        if !text.is_empty() {
-            self.open = true;
-            self.keep(text);
-        }
-    }
-
-    /// Ends a last record that has no line end.
-    fn finish(&mut self) {
-        self.end_record();
     }
 
     /// Exact sums by column and currency, and how many amounts could not be read.
@@ -210,49 +214,40 @@ impl MoneyCounter {
         (totals.sums, self.unreadable)
     }
 
-    /// However long the cell is: an amount behind a thousand blanks or zeros is one, too. The reader's limits bound it.
-    #[inline]
-    fn keep(&mut self, text: &[u8]) {
-        if let Some(Some(slot)) = self.slot_of.get(self.cell) {
-            self.slots[*slot].extend_from_slice(text);
-        }
-    }
-
-    fn end_record(&mut self) {
-        if self.open {
-            self.add_record();
-        }
-        self.slots.iter_mut().for_each(Vec::clear);
-        (self.place, self.cell, self.open) = (Place::Start, 0, false);
-    }
-
-    fn add_record(&mut self) {
-        let text = |index: usize| {
-            let slot = self.slot_of.get(index).copied().flatten();
-            slot.map_or(&b""[..], |slot| self.slots[slot].trim_ascii())
-        };
-        let numbers = self.codes.iter().map(|code| {
-            let currency = match code {
-                CurrencyCell::Fixed(code) => code.as_bytes(),
-                CurrencyCell::At(index) => text(*index),
+    /// Adds the record of which the cells were found.
+    fn add_record(&mut self, text: &[u8]) {
+        for index in 0..self.codes.len() {
+            let number = match &self.codes[index] {
+                Code::Fixed(code) => self.number(code.as_bytes()),
+                Code::At(place) => {
+                    let cell = unquoted(&text[self.places[*place].clone()], self.dialect);
+                    self.number(cell.trim_ascii())
+                }
             };
-            let known =
-                self.currencies.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(currency));
-            known.unwrap_or_else(|| {
-                self.currencies.push(String::from_utf8_lossy(currency).to_ascii_uppercase());
-                self.currencies.len() - 1
-            })
-        });
-        self.numbers.clear();
-        self.numbers.extend(numbers);
-        for ((money, code), sums) in self.cells.iter().zip(&self.code_of).zip(&mut self.sums) {
-            let amount = text(money.amount);
-            if amount.is_empty() {
+            match self.numbers.get_mut(index) {
+                Some(known) => *known = number,
+                None => self.numbers.push(number),
+            }
+        }
+        for ((place, code), sums) in self.amounts.iter().zip(&self.code_of).zip(&mut self.sums) {
+            let place = &self.places[*place];
+            if place.is_empty() {
                 continue;
             }
-            let Some(units) = units_of(amount) else {
-                self.unreadable += 1;
-                continue;
+            let units = match usual_units_of(text, place.clone()) {
+                Some(units) => units,
+                None => {
+                    let cell = unquoted(&text[place.clone()], self.dialect);
+                    let amount = cell.trim_ascii();
+                    if amount.is_empty() {
+                        continue;
+                    }
+                    let Some(units) = units_of(amount) else {
+                        self.unreadable += 1;
+                        continue;
+                    };
+                    units
+                }
             };
             let number = self.numbers[*code];
             // Nothing is nothing in every currency.
@@ -265,89 +260,83 @@ impl MoneyCounter {
             sums[number] = Some(sums[number].unwrap_or_default().saturating_add(units));
         }
     }
+
+    /// Which of the currencies a text is.
+    fn number(&mut self, currency: &[u8]) -> usize {
+        let spelled = short(currency);
+        let known = self.spellings.iter().find(|(spelling, _)| Some(*spelling) == spelled);
+        if let Some((_, number)) = known {
+            return *number;
+        }
+        let known = self.currencies.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(currency));
+        let number = known.unwrap_or_else(|| {
+            self.currencies.push(String::from_utf8_lossy(currency).to_ascii_uppercase());
+            self.currencies.len() - 1
+        });
+        self.spellings.extend(spelled.map(|spelling| (spelling, number)));
+        number
+    }
 }
 
-/// Where the delimiters and line ends of a text are, found for so many bytes at a time.
-struct CellEnds<'a> {
-    text: &'a [u8],
-    delimiter: u8,
-    /// Up to here was looked at.
-    seen: usize,
-    /// Of the last bytes that were looked at, those that were not given yet; the lowest bit is the first of these bytes.
-    delimiters: u64,
-    line_ends: u64,
-    /// Where nothing but delimiters matters: no line end and no quote stands before the byte behind.
-    plain: u64,
+/// A text of at most seven bytes as a number, with its length.
+fn short(text: &[u8]) -> Option<u64> {
+    let number = text.iter().fold(text.len() as u64, |number, byte| number << 8 | u64::from(*byte));
+    (text.len() < 8).then_some(number)
+}
+
+/// How many bytes of a text that begins inside quotes stand inside, the closing quote included.
+fn quoted_bytes(text: &[u8]) -> usize {
+    let mut quotes = memchr::memchr_iter(b'"', text);
+    while let Some(quote) = quotes.next() {
+        // A doubled one is text.
+        if text.get(quote + 1) != Some(&b'"') {
+            return quote + 1;
+        }
+        quotes.next();
+    }
+    text.len()
+}
+
+/// What a cell says: without the quotes around it, and with single ones for doubled ones.
+fn unquoted(cell: &[u8], dialect: Dialect) -> Cow<'_, [u8]> {
+    let Some(inner) = cell.strip_prefix(b"\"").filter(|_| dialect.quotes) else { return Cow::Borrowed(cell) };
+    let quoted = quoted_bytes(inner);
+    let (inside, behind) = (inner[..quoted].strip_suffix(b"\"").unwrap_or(inner), &inner[quoted..]);
+    if behind.is_empty() && !inside.contains(&b'"') {
+        return Cow::Borrowed(inside);
+    }
+    let mut text = Vec::with_capacity(cell.len());
+    let mut quotes = 0;
+    for byte in inside {
+        quotes = if *byte == b'"' { quotes + 1 } else { 0 };
+        if quotes % 2 == 0 {
+            text.push(*byte);
+        }
+    }
+    text.extend_from_slice(behind);
+    Cow::Owned(text)
 }
 
 /// A bit of a word for each.
 const SEEN_AT_ONCE: usize = 64;
 
-/// What comes next in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// A delimiter or line end.
-    End(usize),
-    /// So many delimiters, without a line end or a quote among them or right behind; the next cell begins at `behind`.
-    Passed { cells: usize, behind: usize },
+/// Of some bytes, the lowest bit for the first.
+struct Seen {
+    delimiters: u64,
+    line_ends: u64,
+    quotes: u64,
 }
 
-impl<'a> CellEnds<'a> {
-    fn of(text: &'a [u8], delimiter: u8) -> Self {
-        CellEnds { text, delimiter, seen: 0, delimiters: 0, line_ends: 0, plain: 0 }
-    }
-
-    /// The next one, or at most `most` delimiters at once.
+impl Seen {
     #[inline]
-    fn next(&mut self, most: usize) -> Option<Found> {
-        loop {
-            let begins = self.seen.saturating_sub(SEEN_AT_ONCE);
-            let plain = self.delimiters & self.plain;
-            if most > 0 && plain != 0 {
-                let mut left = 0;
-                let mut cells = plain.count_ones() as usize;
-                if cells > most {
-                    cells = most;
-                    left = (0..most).fold(plain, |left, _| left & (left - 1));
-                }
-                let passed = plain ^ left;
-                self.delimiters ^= passed;
-                return Some(Found::Passed { cells, behind: begins + passed.ilog2() as usize + 1 });
-            }
-            let ends = self.delimiters | self.line_ends;
-            if ends != 0 {
-                let others = !(ends & ends.wrapping_neg());
-                (self.delimiters, self.line_ends) = (self.delimiters & others, self.line_ends & others);
-                return Some(Found::End(begins + ends.trailing_zeros() as usize));
-            }
-            self.look()?;
+    fn of(bytes: &[u8; SEEN_AT_ONCE], dialect: Dialect) -> Self {
+        let bytes = u8x64::new(*bytes);
+        let are = |byte| bytes.simd_eq(u8x64::splat(byte));
+        Seen {
+            delimiters: are(dialect.delimiter).to_bitmask(),
+            line_ends: (are(b'\n') | are(b'\r')).to_bitmask(),
+            quotes: if dialect.quotes { are(b'"').to_bitmask() } else { 0 },
         }
-    }
-
-    /// Looks at the next bytes; `None` at the end of the text.
-    // At one place: where two such looks are merged, LLVM takes words of bits apart, bit by bit.
-    #[inline]
-    fn look(&mut self) -> Option<()> {
-        let rest = self.text.get(self.seen..).filter(|rest| !rest.is_empty())?;
-        let mut last = [0; SEEN_AT_ONCE];
-        let bytes = u8x64::new(*rest.first_chunk().unwrap_or_else(|| {
-            last[..rest.len()].copy_from_slice(rest);
-            &last
-        }));
-        let are = |byte| bytes.simd_eq(u8x64::splat(byte)).to_bitmask();
-        self.delimiters = are(self.delimiter);
-        self.line_ends = are(b'\n') | are(b'\r');
-        let stops = self.line_ends | are(b'"');
-        let first = stops & stops.wrapping_neg();
-        // A quote right behind a delimiter opens a cell; behind the last byte there may be one.
-        let behind = rest.get(SEEN_AT_ONCE);
-        self.plain = match behind {
-            _ if stops != 0 => (first >> 1).saturating_sub(1),
-            Some(next) if *next != b'"' => u64::MAX,
-            _ => !(u64::MAX << (rest.len().min(SEEN_AT_ONCE) - 1)),
-        };
-        self.seen += SEEN_AT_ONCE;
-        Some(())
     }
 }
 
@@ -357,9 +346,8 @@ const QUARANTINE: Dialect = Dialect { delimiter: b',', quotes: true };
 /// The census of one record in the form in which the quarantine keeps it: comma, RFC 4180.
 #[must_use]
 pub fn census_of_record(record: &[u8], money: &[MoneyCell]) -> Census {
-    let mut counter = MoneyCounter::new(QUARANTINE, money.to_vec());
-    counter.feed(record);
-    counter.finish();
+    let mut counter = MoneyCounter::new(QUARANTINE, money);
+    counter.count(record);
     let (sums, unreadable) = counter.sums();
     Census { bytes: record.len() as u64, records: 1, unterminated: true, sums, unreadable }
 }
@@ -373,31 +361,61 @@ fn indexes(money: &MoneyCell) -> impl Iterator<Item = usize> {
     [money.amount].into_iter().chain(currency)
 }
 
+/// `-1234.50`, of a text in which it stands somewhere: a sign, at most eight digits, and a point with at most eight behind it.
+/// `None` leaves the cell to [`units_of`].
+fn usual_units_of(text: &[u8], place: Range<usize>) -> Option<i128> {
+    let (start, end) = (place.start + usize::from(text[place.start] == b'-'), place.end);
+    let fraction = text[start..end].iter().rev().take(EIGHT + 1).position(|byte| *byte == b'.');
+    let point = end - fraction.map_or(0, |fraction| fraction + 1);
+    let whole = eight_digits(text, start, point)?;
+    let fraction = fraction.unwrap_or_default();
+    let parts = eight_digits(text, end - fraction, end)?;
+    let missing = usize::from(MONEY_SCALE) - fraction;
+    let units = i128::from(whole) * i128::from(UNITS[usize::from(MONEY_SCALE)])
+        + i128::from(parts * UNITS[missing]);
+    let has_digits = point - start + fraction > 0;
+    has_digits.then_some(if start > place.start { -units } else { units })
+}
+
+const EIGHT: usize = 8;
+
+/// 10^0 to 10^[`MONEY_SCALE`].
+const UNITS: [i64; MONEY_SCALE as usize + 1] = {
+    let mut units = [1; MONEY_SCALE as usize + 1];
+    let mut index = 1;
+    while index < units.len() {
+        units[index] = units[index - 1] * 10;
+        index += 1;
+    }
+    units
+};
+
+/// The number that at most eight digits are, which stand in a text of at least eight bytes up to `end`. The sums of two, four and
+/// eight digits are made side by side in one word.
+#[inline]
+fn eight_digits(text: &[u8], start: usize, end: usize) -> Option<i64> {
+    const ZEROS: u64 = u64::from_le_bytes([b'0'; EIGHT]);
+    let others = EIGHT.checked_sub(end - start)?;
+    let bytes = text[..end].last_chunk::<EIGHT>()?;
+    if others == EIGHT {
+        return Some(0);
+    }
+    // What stands before the digits goes out at the low end.
+    let digits = ((u64::from_le_bytes(*bytes) ^ ZEROS) >> (EIGHT * others)) << (EIGHT * others);
+    if (digits | digits.wrapping_add(u64::from_le_bytes([6; EIGHT]))) & u64::from_le_bytes([0xf0; EIGHT]) != 0 {
+        return None;
+    }
+    let twos = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = twos.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some((fours.wrapping_mul(10_000 << 32 | 1) >> 32) as i64)
+}
+
 /// An amount in units of 10^-[`MONEY_SCALE`].
 fn units_of(text: &[u8]) -> Option<i128> {
-    usual_units_of(text).or_else(|| any_units_of(std::str::from_utf8(text).ok()?))
+    any_units_of(std::str::from_utf8(text).ok()?)
 }
 
-/// `-1234.50`: a sign, and at most 18 digits with a point among them. `None` leaves the text to [`any_units_of`].
-// Apart: among all that its caller does, the number would go through memory for each digit.
-#[inline(never)]
-fn usual_units_of(text: &[u8]) -> Option<i128> {
-    let (negative, number) = text.strip_prefix(b"-").map_or((false, text), |number| (true, number));
-    let (mut digits, mut count, mut point) = (0i64, 0, None);
-    for byte in number {
-        match byte {
-            b'0'..=b'9' if count < 18 => (digits, count) = (digits * 10 + i64::from(byte - b'0'), count + 1),
-            b'.' if point.is_none() => point = Some(count),
-            _ => return None,
-        }
-    }
-    let fraction = count - point.unwrap_or(count);
-    let missing = usize::from(MONEY_SCALE).checked_sub(fraction).filter(|_| count > 0)?;
-    let units = i128::from(digits) * i128::from(10i64.pow(missing as u32));
-    Some(if negative { -units } else { units })
-}
-
-/// Every other amount: the digits are laid side by side in a buffer, padded with zeros to the
+/// Any amount: the digits are laid side by side in a buffer, padded with zeros to the
 /// right place, and read as an integer by the standard library.
 fn any_units_of(text: &str) -> Option<i128> {
     let (sign, text) = match text.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
@@ -506,77 +524,75 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_usual_way_and_the_other_agree(text in "-?[0-9]{0,20}[.]?[0-9]{0,12}") {
-            if let Some(units) = usual_units_of(text.as_bytes()) {
-                prop_assert_eq!(any_units_of(&text), Some(units));
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn ends_are_where_a_look_at_each_byte_finds_them(
-            text in proptest::collection::vec(prop_oneof![
-                3 => Just(b','), 1 => Just(b'\n'), 200 => 16..32u8, 50 => any::<u8>()
-            ], 0..300),
-            most in 0..9usize,
-        ) {
-            let each: Vec<_> = (0..text.len()).filter(|at| b",\n\r".contains(&text[*at])).collect();
-            let mut ends = CellEnds::of(&text, b',');
-            let mut found = Vec::new();
-            while let Some(next) = ends.next(most) {
-                match next {
-                    Found::End(end) => found.push(end),
-                    Found::Passed { cells, behind } => {
-                        let passed = &each[found.len()..found.len() + cells];
-                        prop_assert!((1..=most).contains(&cells));
-                        prop_assert_eq!(passed.last().map(|end| end + 1), Some(behind));
-                        for end in passed {
-                            prop_assert!(text[*end] == b',' && text.get(end + 1).is_some_and(|next| *next != b'"'));
-                        }
-                        found.extend(passed);
-                    }
+        fn the_usual_way_and_the_other_agree(text in "-?[0-9]{0,10}[.]?[0-9]{0,10}|[-+.0-9e,:/ ]{1,12}") {
+            // Behind other cells, as a rule.
+            for before in ["", "1,-", "12345,12345678,"] {
+                let line = format!("{before}{text},9.9");
+                if let Some(units) = usual_units_of(line.as_bytes(), before.len()..before.len() + text.len()) {
+                    prop_assert_eq!(any_units_of(&text), Some(units));
                 }
             }
-            prop_assert_eq!(found, each);
-        }
-    }
-
-    proptest! {
-        /// Cells of which few count, in text that comes at once and byte by byte.
-        #[test]
-        fn what_is_passed_holds_no_money(
-            text in "([x1-9]{0,9},|[x1-9]{0,70},|,{0,70}|\"[x,1-9\n\"]{0,9}\",?|\n){0,60}",
-            amounts in proptest::collection::vec(0..40usize, 0..4),
-            quotes in any::<bool>(),
-        ) {
-            let amounts = amounts.into_iter().map(|amount| MoneyCell {
-                column: format!("column {amount}"),
-                amount,
-                currency: CurrencyCell::At(amount + 7),
-            });
-            let dialect = Dialect { quotes, ..QUARANTINE };
-            let mut whole = MoneyCounter::new(dialect, amounts.collect());
-            let mut bytes = MoneyCounter::new(dialect, whole.cells.clone());
-            whole.feed(text.as_bytes());
-            text.as_bytes().chunks(1).for_each(|byte| bytes.feed(byte));
-            whole.finish();
-            bytes.finish();
-            prop_assert_eq!(whole.sums(), bytes.sums());
         }
     }
 
     #[test]
-    fn money_is_summed_however_the_text_is_cut() {
+    fn the_usual_way_takes_what_is_usual() {
+        for text in ["12.50", "-12.50", "12345678.12345678", "0.1", ".5", "7.", "7", "-0.00"] {
+            let line = format!("earlier cells,{text}");
+            assert_eq!(usual_units_of(line.as_bytes(), 14..line.len()), any_units_of(text), "{text}");
+        }
+    }
+
+    /// Cells of which few count: the quick way finds what cell by cell is found, or nothing; and a reader of others reads what
+    /// both say.
+    #[test]
+    fn cells_that_count_are_found() {
+        let cell = "([x1é]{0,9}|[x]{60,70}|\"([x,\n]|\"\"){0,70}\"|\"x\"[y\"]{0,2}|[x\"]{1,3})";
+        let text = format!("({cell}([,]|[,]|[,\n\r]|\r\n)){{0,60}}");
+        proptest!(|(text in text.as_str(), wanted in proptest::collection::btree_set(0..40usize, 1..4), quotes in any::<bool>())| {
+            let text = text.as_bytes();
+            let cells: Vec<_> = wanted.iter().map(|index| amount(*index, CurrencyCell::Fixed("EUR".into()))).collect();
+            let mut counter = MoneyCounter::new(Dialect { quotes, ..QUARANTINE }, &cells);
+            let mut reader = csv::ReaderBuilder::new();
+            let mut reader = reader.has_headers(false).flexible(true).quoting(quotes).from_reader(text);
+            let mut records = reader.byte_records();
+            let mut from = 0;
+            while from < text.len() {
+                if matches!(text[from], b'\n' | b'\r') {
+                    from += 1;
+                    continue;
+                }
+                let quick = counter.find_quickly(text, from).map(|end| (end, counter.places.clone()));
+                let found = counter.find(text, from);
+                if let Some(quick) = quick {
+                    prop_assert_eq!(quick, (found, counter.places.clone()));
+                }
+                let record = records.next().unwrap().unwrap();
+                for (index, place) in wanted.iter().zip(&counter.places) {
+                    let cell = unquoted(&text[place.clone()], counter.dialect);
+                    prop_assert_eq!(&*cell, record.get(*index).unwrap_or_default());
+                }
+                from = found + 1;
+            }
+            prop_assert!(records.next().is_none());
+        });
+    }
+
+    fn amount(amount: usize, currency: CurrencyCell) -> MoneyCell {
+        MoneyCell { column: format!("column {amount}"), amount, currency }
+    }
+
+    #[test]
+    fn money_is_summed_however_it_is_written() {
         let text = b"a,\"1,000.50\",eur\r\n\r\n\"x\"\"\n,\",2.25,\"EUR\"\nb,0,\nc,oops,USD\nd,-3,USD";
-        let cells = vec![
+        let cells = [
             MoneyCell { column: "earned".into(), amount: 1, currency: CurrencyCell::At(2) },
             MoneyCell { column: "usd".into(), amount: 1, currency: CurrencyCell::Fixed("USD".into()) },
         ];
-        for piece in 1..text.len() {
-            let mut counter = MoneyCounter::new(QUARANTINE, cells.clone());
-            text.chunks(piece).for_each(|bytes| counter.feed(bytes));
-            counter.finish();
+        // Much text behind the records: they are found quickly.
+        for more in ["", &format!("\n{}", "z".repeat(99))] {
+            let mut counter = MoneyCounter::new(QUARANTINE, &cells);
+            counter.count(&[text, more.as_bytes()].concat());
             let (sums, unreadable) = counter.sums();
             assert_eq!(unreadable, 2, "the same bad cell counts for each column that reads it");
             let sum =
