@@ -148,6 +148,28 @@ impl RawBatch {
         &self.data[start as usize..end as usize]
     }
 
+    /// The first bytes of the cell at a place, the first one lowest; zeros behind the last of a shorter cell.
+    #[must_use]
+    #[inline]
+    pub fn head(&self, place: usize) -> u128 {
+        let [start, end] = self.cells[place];
+        let rest = &self.data[start as usize..];
+        let length = ((end - start) as usize).min(WORD_BYTES);
+        match rest.first_chunk() {
+            Some(bytes) => u128::from_le_bytes(*bytes) & LOWEST[length],
+            None => head_of(&rest[..length]),
+        }
+    }
+
+    /// The bytes that stand up to the end of the cell at a place, the last one lowest; before a short cell, others. `None` near
+    /// the beginning of all bytes.
+    #[must_use]
+    #[inline]
+    pub fn tail(&self, place: usize) -> Option<u128> {
+        let [_, end] = self.cells[place];
+        self.data[..end as usize].last_chunk().map(|bytes| u128::from_be_bytes(*bytes))
+    }
+
     /// Looks at the memory of some rows, ascending, in its order, so that the processor fetches ahead. Whoever goes over it
     /// column by column waits otherwise for each line of the cache: that was a quarter of typing.
     pub fn touch(&self, rows: &[usize]) {
@@ -217,9 +239,45 @@ impl RawBatch {
     }
 }
 
+/// Bytes that are one number.
+pub const WORD_BYTES: usize = size_of::<u128>();
+
+/// All bits of so many bytes, the lowest ones.
+const LOWEST: [u128; WORD_BYTES + 1] = {
+    let mut lowest = [0; WORD_BYTES + 1];
+    let mut bytes = 1;
+    while bytes <= WORD_BYTES {
+        lowest[bytes] = lowest[bytes - 1] << 8 | 0xff;
+        bytes += 1;
+    }
+    lowest
+};
+
+/// As [`RawBatch::head`], of a text that stands anywhere.
+#[must_use]
+pub fn head_of(text: &[u8]) -> u128 {
+    let mut bytes = [0; WORD_BYTES];
+    let length = text.len().min(WORD_BYTES);
+    bytes[..length].copy_from_slice(&text[..length]);
+    u128::from_le_bytes(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn heads_and_tails_are_the_ends_of_cells() {
+        let text = b"abcdefghijklmnopqrstuvwxyz";
+        let mut batch = RawBatch::new();
+        batch.push_row(1, text, &[0, 2, 18, 26]);
+        let heads = [&b""[..], b"ab", b"cdefghijklmnopqr", b"stuvwxyz"].map(head_of);
+        assert_eq!([0, 1, 2, 3].map(|place| batch.head(place)), heads);
+        assert_eq!(head_of(text), head_of(&text[..16]));
+        assert_eq!(batch.head(1), u128::from(u16::from_le_bytes(*b"ab")));
+        assert_eq!(batch.tail(1), None);
+        assert_eq!(batch.tail(3).map(u128::to_be_bytes).as_ref(), text.last_chunk());
+    }
 
     #[test]
     fn rows_of_different_width_keep_their_cells() {

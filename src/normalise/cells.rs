@@ -8,12 +8,12 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
-use crate::model::{DateOrder, FaultCode, RawBatch};
+use crate::model::{DateOrder, FaultCode, RawBatch, head_of};
 use crate::schema::LogicalType;
 
 use super::coder::{Coder, Uncoded};
 use super::dates::{MonthCell, parse_date, parse_month, parse_timestamp};
-use super::decimal::parse_decimal;
+use super::decimal::{parse_decimal, parse_short};
 
 /// Rows are taken in blocks whose text stays in the processor's cache while all columns go over it: as many as a word has
 /// bits, one for each row that has a value.
@@ -132,17 +132,24 @@ impl Column {
             Values::Text { .. } | Values::Coded(_) => {
                 take_text(raw, block, source, &self.valid, &mut self.values, bad)
             }
-            Values::Decimal(values) => {
-                take_values(raw, block, source, values, bad, |cell| parse_decimal(cell, source.scale))
-            }
+            Values::Decimal(values) => take_values(raw, block, source, values, bad, |place, cell| {
+                match raw.tail(place).and_then(|tail| parse_short(tail, cell.len(), source.scale)) {
+                    Some(units) => Ok(units),
+                    None => parse_decimal(cell, source.scale),
+                }
+            }),
             Values::Wide(values) if source.logical == LogicalType::Timestamp => {
-                take_values(raw, block, source, values, bad, |cell| parse_timestamp(cell, source.order))
+                take_values(raw, block, source, values, bad, |_, cell| parse_timestamp(cell, source.order))
             }
-            Values::Wide(values) => take_values(raw, block, source, values, bad, parse_integer),
+            Values::Wide(values) => {
+                take_values(raw, block, source, values, bad, |_, cell| parse_integer(cell))
+            }
             Values::Days(values) => {
-                take_values(raw, block, source, values, bad, |cell| parse_date(cell, source.order))
+                take_values(raw, block, source, values, bad, |_, cell| parse_date(cell, source.order))
             }
-            Values::Boolean(values) => take_values(raw, block, source, values, bad, parse_boolean),
+            Values::Boolean(values) => {
+                take_values(raw, block, source, values, bad, |_, cell| parse_boolean(cell))
+            }
         };
         self.valid.push(valid);
     }
@@ -181,18 +188,19 @@ fn take_values<T: Default>(
     source: &Source,
     values: &mut Vec<T>,
     bad: &mut Vec<BadCell>,
-    parse: impl Fn(&[u8]) -> Result<T, FaultCode>,
+    parse: impl Fn(usize, &[u8]) -> Result<T, FaultCode>,
 ) -> u64 {
     let (start, mut valid) = (values.len(), 0);
     values.resize_with(start + block.len(), T::default);
     for (bit, (&(row, first), value)) in block.iter().zip(&mut values[start..]).enumerate() {
-        let cell = raw.cell_at(first + source.cell);
+        let place = first + source.cell;
+        let cell = raw.cell_at(place);
         let is_blank = is_blank(cell);
         if is_blank && !source.required {
             continue;
         }
         valid |= 1 << bit;
-        match if is_blank { Err(FaultCode::MissingValue) } else { parse(cell) } {
+        match if is_blank { Err(FaultCode::MissingValue) } else { parse(place, cell) } {
             Ok(parsed) => *value = parsed,
             Err(code) => bad.push((row, source.column, code)),
         }
@@ -245,25 +253,28 @@ fn take_text(
     valid
 }
 
-/// Takes texts as long as each has a number and none is missing. Gives back how many these were, and which have a value.
+/// Takes texts as long as each has a number and none is missing. Gives back how many these were, and which have a value. An
+/// empty cell has a number too, which nobody looks at: whether a cell is empty no processor can guess.
 #[inline(never)]
 fn take_coded(raw: &RawBatch, block: &[Row], source: &mut Source, codes: &mut Vec<u16>) -> (usize, u64) {
     let Some(coder) = &mut source.coder else { return (0, 0) };
     let (start, mut valid) = (codes.len(), 0);
     codes.resize(start + block.len(), 0);
     for (taken, ((_, first), code)) in block.iter().zip(&mut codes[start..]).enumerate() {
-        let cell = raw.cell_at(first + source.cell);
-        match if is_blank(cell) { None } else { Some(coder.code(cell)) } {
-            None if !source.required => {}
-            Some(Ok(found)) => {
-                *code = found;
-                valid |= 1 << taken;
-            }
-            _ => {
+        let place = first + source.cell;
+        let (cell, head) = (raw.cell_at(place), raw.head(place));
+        let is_odd = match cell.is_empty() {
+            true => source.required,
+            false => is_blank(cell),
+        };
+        match if is_odd { None } else { coder.code(cell, head).ok() } {
+            Some(found) => *code = found,
+            None => {
                 codes.truncate(start + taken);
                 return (taken, valid);
             }
         }
+        valid |= u64::from(!cell.is_empty()) << taken;
     }
     (block.len(), valid)
 }
@@ -280,12 +291,12 @@ fn push_text<'a>(
     bad: &mut Vec<BadCell>,
 ) {
     if let (Values::Coded(codes), Some(coder)) = (&mut *values, &mut source.coder) {
-        match if is_valid { coder.code(text) } else { Ok(0) } {
+        match if is_valid { coder.code(text, head_of(text)) } else { Ok(0) } {
             Ok(code) => return codes.push(code),
             Err(Uncoded::NotUtf8) => {
                 bad.push((row, source.column, FaultCode::NotUtf8));
                 // The row goes, or the cell becomes null.
-                if let Ok(code) = coder.code(b"") {
+                if let Ok(code) = coder.code(b"", 0) {
                     return codes.push(code);
                 }
             }

@@ -8,6 +8,8 @@ use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use crate::model::WORD_BYTES;
+
 /// A column may have so many different texts, and one more for every four rows, before it is no longer coded.
 const ENTRIES_AT_FIRST: usize = 4096;
 
@@ -47,7 +49,9 @@ struct Recent {
 
 #[derive(Debug, Clone)]
 struct Slot {
-    ends: Ends,
+    /// See [`head_of`], the lower half first: all of a text of at most 16 bytes.
+    head: [u64; 2],
+    length: u32,
     /// Where the entry begins.
     start: u32,
     code: u16,
@@ -59,62 +63,41 @@ const SLOTS_AT_FIRST: usize = 64;
 /// Slots take at most such a part of what the entries may take.
 const SLOTS_SHARE: usize = 4;
 
-/// The first and the last eight bytes of a text, and its length: all of a text of at most sixteen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ends {
-    first: u64,
-    last: u64,
-    length: usize,
+#[inline]
+fn halves(head: u128) -> [u64; 2] {
+    [head as u64, (head >> u64::BITS) as u64]
 }
 
-impl Ends {
-    #[inline]
-    fn of(text: &[u8]) -> Self {
-        let length = text.len();
-        let four = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
-        let (first, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-            _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-                (Some(first), Some(last)) => (four(first), four(last)),
-                // All of at most three bytes, without a loop.
-                _ => match (text.first(), text.get(length / 2), text.last()) {
-                    (Some(first), Some(middle), Some(last)) => {
-                        (u32::from_le_bytes([*first, *middle, *last, 0]).into(), 0)
-                    }
-                    _ => (0, 0),
-                },
-            },
-        };
-        Ends { first, last, length }
-    }
-
-    #[inline]
-    fn hash(&self) -> u64 {
-        // An odd number without a pattern; the upper bits of the product hang on all bits.
-        (self.first ^ self.last.rotate_left(32) ^ self.length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
+#[inline]
+fn last_word(text: &[u8]) -> u64 {
+    text.last_chunk().map_or(0, |last| u64::from_ne_bytes(*last))
 }
 
 impl Recent {
     fn new(slots: usize, most: usize) -> Self {
         // No text has this length.
-        let none = Slot { ends: Ends { first: 0, last: 0, length: usize::MAX }, start: 0, code: 0 };
+        let none = Slot { head: [0; 2], length: u32::MAX, start: 0, code: 0 };
         Recent { slots: vec![none; slots], shift: u64::BITS - slots.ilog2(), missed: 0, most }
     }
 
+    /// Which slot is for a text.
     #[inline]
-    fn slot(&self, ends: &Ends) -> usize {
-        (ends.hash() >> self.shift) as usize
+    fn slot(&self, text: &[u8], head: u128) -> usize {
+        let [first, second] = halves(head);
+        let last = if text.len() > WORD_BYTES { last_word(text) } else { 0 };
+        let mixed = first ^ second.rotate_left(32) ^ last.rotate_left(16) ^ text.len() as u64;
+        // An odd number without a pattern; the upper bits of the product hang on all bits.
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
-    fn put(&mut self, ends: Ends, start: u32, code: u16) {
+    fn put(&mut self, text: &[u8], head: u128, start: u32, code: u16) {
         self.missed += 1;
         let more = 4 * self.slots.len();
         if self.missed > 2 * self.slots.len() && more <= self.most {
             *self = Recent::new(more, self.most);
         }
-        let slot = self.slot(&ends);
-        self.slots[slot] = Slot { ends, start, code };
+        let slot = self.slot(text, head);
+        self.slots[slot] = Slot { head: halves(head), length: text.len() as u32, start, code };
     }
 }
 
@@ -141,23 +124,24 @@ impl Coder {
         }
     }
 
+    /// The number of a text, of which `head` is [`head_of`].
     #[inline]
-    pub fn code(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
-        let ends = Ends::of(text);
-        if let Some(known) = self.recent.slots.get(self.recent.slot(&ends))
-            && known.ends == ends
-            && (text.len() <= 16 || are_same_between(&self.bytes[known.start as usize..], text))
+    pub fn code(&mut self, text: &[u8], head: u128) -> Result<u16, Uncoded> {
+        if let Some(known) = self.recent.slots.get(self.recent.slot(text, head))
+            && known.head == halves(head)
+            && known.length as usize == text.len()
+            && (text.len() <= WORD_BYTES || are_same_behind(&self.bytes[known.start as usize..], text))
         {
             return Ok(known.code);
         }
-        self.code_anew(ends, text)
+        self.code_anew(text, head)
     }
 
     /// Of a text that was not met of late. Apart, so that those that were are found in a few instructions.
     #[inline(never)]
-    fn code_anew(&mut self, ends: Ends, text: &[u8]) -> Result<u16, Uncoded> {
+    fn code_anew(&mut self, text: &[u8], head: u128) -> Result<u16, Uncoded> {
         let code = self.find_or_add(text)?;
-        self.recent.put(ends, entry_start(&self.ends, code), code);
+        self.recent.put(text, head, entry_start(&self.ends, code), code);
         Ok(code)
     }
 
@@ -219,12 +203,14 @@ fn entry_start(ends: &[i32], code: u16) -> u32 {
     if code == 0 { 0 } else { ends[usize::from(code) - 1] as u32 }
 }
 
-/// Whether an entry, with what follows it, is a text of more than sixteen bytes, of which the length and the [`Ends`] are
-/// the same. In words: a call of memcmp takes longer than these.
+/// Whether an entry, with what follows it, is a text of more than [`WORD_BYTES`], of which the length and the first so many bytes
+/// are the same. In words: a call of memcmp takes longer than these.
 #[inline]
-fn are_same_between(entry: &[u8], text: &[u8]) -> bool {
-    let [entry, text] = [entry, text].map(|bytes| bytes.get(8..).unwrap_or_default().as_chunks::<8>().0);
-    text.iter().zip(entry).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
+fn are_same_behind(entry: &[u8], text: &[u8]) -> bool {
+    let Some(entry) = entry.get(..text.len()) else { return false };
+    let [words, others] = [text, entry].map(|bytes| bytes[WORD_BYTES..].as_chunks::<8>().0);
+    last_word(entry) == last_word(text)
+        && words.iter().zip(others).all(|(word, other)| u64::from_ne_bytes(*word) == u64::from_ne_bytes(*other))
 }
 
 #[cfg(test)]
@@ -233,27 +219,33 @@ mod tests {
 
     use arrow::array::{Array, AsArray};
 
+    use crate::model::head_of;
+
+    fn code(coder: &mut Coder, text: &[u8]) -> Result<u16, Uncoded> {
+        coder.code(text, head_of(text))
+    }
+
     #[test]
     fn texts_keep_their_numbers_until_they_are_too_many() {
         let mut coder = Coder::new(u64::MAX);
-        assert_eq!(coder.code(b"a"), Ok(0));
+        assert_eq!(code(&mut coder, b"a"), Ok(0));
         let first = coder.array(vec![0, 0], None);
         for number in 1..ENTRIES_AT_FIRST {
-            assert_eq!(coder.code(format!("{number}").as_bytes()), Ok(number as u16));
+            assert_eq!(code(&mut coder, format!("{number}").as_bytes()), Ok(number as u16));
         }
-        assert_eq!(coder.code(b"x"), Err(Uncoded::TooMany));
+        assert_eq!(code(&mut coder, b"x"), Err(Uncoded::TooMany));
         coder.passed(12);
-        assert_eq!(coder.code(b"\xff"), Err(Uncoded::NotUtf8));
-        assert_eq!(coder.code(b"x"), Ok(ENTRIES_AT_FIRST as u16));
-        assert_eq!(coder.code(b"a"), Ok(0));
+        assert_eq!(code(&mut coder, b"\xff"), Err(Uncoded::NotUtf8));
+        assert_eq!(code(&mut coder, b"x"), Ok(ENTRIES_AT_FIRST as u16));
+        assert_eq!(code(&mut coder, b"a"), Ok(0));
         assert_eq!(coder.text(1), b"1");
         // The ends and the length of these are equal.
-        let (one, other) = (b"firsteig-1-lasteight", b"firsteig-2-lasteight");
-        let codes = [one, other, one, other].map(|text| coder.code(text));
+        let (one, other) = (b"the first sixteen-1-lasteight", b"the first sixteen-2-lasteight");
+        let codes = [one, other, one, other].map(|text| code(&mut coder, text));
         assert_eq!((codes[0], codes[1]), (codes[2], codes[3]));
         assert_ne!(codes[0], codes[1]);
         coder.passed(1_000_000);
-        assert_eq!(coder.code("long".repeat(MOST_BYTES).as_bytes()), Err(Uncoded::TooMany));
+        assert_eq!(code(&mut coder, "long".repeat(MOST_BYTES).as_bytes()), Err(Uncoded::TooMany));
         let later = coder.array(vec![1, 0], Some(vec![false, true].into()));
         let values = |array: &ArrayRef| array.as_any_dictionary().values().len();
         assert_eq!((values(&first), values(&later)), (1, ENTRIES_AT_FIRST + 3));

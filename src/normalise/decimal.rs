@@ -75,6 +75,53 @@ fn parse_plain(cell: &[u8], scale: u8) -> Option<i128> {
     Some(if negative { -units } else { units })
 }
 
+/// The usual cell again, of at most 16 bytes, without a look at each of them. The last bytes of `tail` are the cell's, the last one
+/// lowest.
+#[inline]
+pub(super) fn parse_short(tail: u128, length: usize, scale: u8) -> Option<i128> {
+    const fn all(byte: u8) -> u128 {
+        u128::from_ne_bytes([byte; 16])
+    }
+    if length == 0 || length > 16 {
+        return None;
+    }
+    let negative = (tail >> (8 * (length - 1))) as u8 == b'-';
+    let length = length - usize::from(negative);
+    // Zeros in front of the digits.
+    let above = u128::MAX.checked_shl(8 * length as u32).unwrap_or(0);
+    let text = tail & !above | all(b'0') & above;
+    // The upper bit of the lowest byte that is a dot, and perhaps of others above it.
+    let dots = text ^ all(b'.');
+    let dots = dots.wrapping_sub(all(1)) & !dots & all(0x80);
+    let (text, digits, fraction) = match dots {
+        0 => (text, length, 0),
+        _ => {
+            let fraction = dots.trailing_zeros() as usize / 8;
+            let below = (1 << (8 * fraction)) - 1;
+            let text = u128::from(b'0') << 120 | text >> 8 & !below | text & below;
+            (text, length - 1, fraction)
+        }
+    };
+    let values = text ^ all(b'0');
+    // 10 and more have a bit above the lower four, or come to have one.
+    if digits == 0 || (values | values.wrapping_add(all(6))) & all(0xf0) != 0 {
+        return None;
+    }
+    let mantissa = eight_digits((values >> 64) as u64) * POWERS[8] as u64 + eight_digits(values as u64);
+    let missing = usize::from(scale).checked_sub(fraction).filter(|missing| *missing <= FAST_DIGITS)?;
+    // Two numbers of 64 bits.
+    let units = i128::from(mantissa) * i128::from(POWERS[missing] as u64);
+    Some(if negative { -units } else { units })
+}
+
+/// The number that eight digits are, of which each is a byte, the last one lowest.
+#[inline]
+fn eight_digits(digits: u64) -> u64 {
+    let twos = (digits >> 8 & 0x00ff_00ff_00ff_00ff) * 10 + (digits & 0x00ff_00ff_00ff_00ff);
+    let fours = (twos >> 16 & 0x0000_ffff_0000_ffff) * 100 + (twos & 0x0000_ffff_0000_ffff);
+    (fours >> 32) * 10_000 + (fours & 0xffff_ffff)
+}
+
 /// Every other spelling, digit by digit.
 fn parse_any(cell: &[u8], scale: u8) -> Result<i128, FaultCode> {
     let cell = cell.trim_ascii();
@@ -246,6 +293,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_short_way_takes_what_is_usual() {
+        for cell in ["0", "-0.00", "12.5", "-1234567.25", ".5", "7.", "1234567890123456", "-12345678901.234", "123456789.123456"] {
+            let text = format!("9.9-9.9,1234-9.9{cell}");
+            let tail = u128::from_be_bytes(*text.as_bytes().last_chunk().unwrap());
+            assert_eq!(parse_short(tail, cell.len(), 10), parse_any(cell.as_bytes(), 10).ok(), "{cell}");
+        }
+    }
+
     /// The plain text of an integer of 10^-scale units.
     fn printed(units: i128, scale: u8) -> String {
         let digits = format!("{:0>width$}", units.unsigned_abs(), width = usize::from(scale) + 1);
@@ -297,6 +353,15 @@ mod tests {
         #[test]
         fn both_paths_agree(cell in "[-+]?[0-9]{0,9}[.]?[0-9]{0,9}", scale in 0u8..=38) {
             if let Some(units) = parse_plain(cell.as_bytes(), scale) {
+                prop_assert_eq!(parse_any(cell.as_bytes(), scale), Ok(units));
+            }
+        }
+
+        #[test]
+        fn the_short_way_agrees(before in "[-.0-9]{16}", cell in "[-+]?[0-9]{0,9}[.]?[0-9]{0,9}|[-.,0-9/:e]{0,17}", scale in 0u8..=38) {
+            let text = format!("{before}{cell}");
+            let tail = u128::from_be_bytes(*text.as_bytes().last_chunk().unwrap());
+            if let Some(units) = parse_short(tail, cell.len(), scale) {
                 prop_assert_eq!(parse_any(cell.as_bytes(), scale), Ok(units));
             }
         }
