@@ -9,7 +9,6 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch, St
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    UInt16Type,
 };
 use foldhash::fast::FixedState;
 use parquet::basic::ZstdLevel;
@@ -20,7 +19,7 @@ use super::chunk::{Chunk, Chunker, Column, Value, Values};
 use super::cores::on_cores;
 use super::rows::Place;
 use crate::error::{self, Error, Kind};
-use crate::model::TableSpec;
+use crate::model::{TableSpec, Texts};
 
 /// A dictionary that is larger is not worth looking values up in: the limit of the parquet crate.
 const DICTIONARY_BYTES: usize = 1 << 20;
@@ -37,6 +36,15 @@ pub(super) fn encode(
     level: ZstdLevel,
 ) -> error::Result<Vec<Vec<Chunk>>> {
     let fields = spec.schema.fields();
+    // Where the rows of each batch begin among those of all.
+    let begins = batches.iter().scan(0, |end, batch| {
+        let begin = *end;
+        *end += batch.num_rows() as u32;
+        Some(begin)
+    });
+    let begins: Vec<u32> = begins.collect();
+    let row = |&(batch, row): &Place| begins[batch as usize] + row;
+    let rows: Vec<Vec<u32>> = groups.iter().map(|places| places.iter().map(row).collect()).collect();
     // A key of one column is that column a second time.
     let twin = |index: usize| (0..index).find(|other| are_twins(spec, descr, batches, *other, index));
     let twins: Vec<Option<usize>> = (0..fields.len()).map(twin).collect();
@@ -48,6 +56,7 @@ pub(super) fn encode(
         let source = Source {
             arrays: batches.iter().map(|batch| batch.column(index)).collect(),
             groups,
+            rows: &rows,
             descr: descr.column(index),
             bloom: spec.lookup.contains(field.name()),
         };
@@ -94,6 +103,8 @@ fn are_twins(
 struct Source<'a> {
     arrays: Vec<&'a ArrayRef>,
     groups: &'a [Vec<Place>],
+    /// The places of the groups as numbers among the rows of all batches.
+    rows: &'a [Vec<u32>],
     descr: ColumnDescPtr,
     bloom: bool,
 }
@@ -143,86 +154,36 @@ impl<'a> Source<'a> {
     /// Texts, of which a batch has them as they stand or coded, with a dictionary of its own: a row group has one of the
     /// entries that it uses.
     fn encode_texts(&self, chunker: &mut Chunker) -> Result<Vec<Chunk>> {
-        const UNSEEN: u32 = u32::MAX;
-        #[derive(Clone, Copy)]
-        enum Batch<'a> {
-            Plain(&'a StringArray),
-            /// Keys, and where the entries of their dictionary begin among those of all.
-            Coded(&'a [u16], usize),
-        }
-        // Batches share their dictionaries, which only grow: the last are the longest.
-        let mut dictionaries: Vec<(&StringArray, usize)> = Vec::new();
-        let mut all: Vec<&str> = Vec::new();
-        let mut batches: Vec<Batch> = Vec::with_capacity(self.arrays.len());
-        for array in self.arrays.iter().rev() {
-            let Some(coded) = array.as_dictionary_opt::<UInt16Type>() else {
-                let other = || ParquetError::NYI(format!("texts as {}", array.data_type()));
-                batches.push(Batch::Plain(array.as_string_opt().ok_or_else(other)?));
-                continue;
-            };
-            let entries = coded.values().as_string::<i32>();
-            let known = dictionaries.iter().find(|(known, _)| begins_with(known, entries));
-            let begin = known.map_or(all.len(), |(_, begin)| *begin);
-            if known.is_none() {
-                dictionaries.push((entries, begin));
-                all.extend(entries.iter().map(Option::unwrap_or_default));
-            }
-            batches.push(Batch::Coded(coded.keys().values(), begin));
-        }
-        batches.reverse();
-        let text = |batch: usize, row: usize| match batches[batch] {
-            Batch::Plain(texts) => texts.value(row),
-            Batch::Coded(keys, begin) => all[begin + usize::from(keys[row])],
+        let texts = self.arrays.iter().map(|array| {
+            Texts::of(array).ok_or_else(|| ParquetError::NYI(format!("texts as {}", array.data_type())))
+        });
+        let texts: Vec<Texts<'a>> = texts.collect::<Result<_>>()?;
+        let text = |batch: usize, row: usize| match texts[batch] {
+            Texts::Plain(texts) => texts.value(row),
+            Texts::Coded { keys, entries } => entries.value(usize::from(keys.values()[row])),
         };
-        if dictionaries.is_empty() {
+        let is_coded = |texts: &Texts<'_>| matches!(texts, Texts::Coded { .. });
+        if !texts.iter().any(is_coded) {
             return self.encode_each(chunker, text);
         }
-        let is_coded =
-            |array: &&ArrayRef| array.data_type() != &DataType::Utf8 || array.null_count() == array.len();
-        let all_coded = self.arrays.iter().all(is_coded);
-        let firsts = firsts(&all, dictionaries.len());
-        let has_plain = batches.iter().any(|batch| matches!(batch, Batch::Plain(_)));
-        // Of each entry, its number in the row group.
-        let mut numbers: Vec<u32> = vec![UNSEEN; all.len()];
-        let one = |places: &Vec<Place>| {
-            numbers.fill(UNSEEN);
-            let (mut entries, mut bytes): (Vec<&str>, usize) = (Vec::new(), 0);
-            let mut add = |entry: &'a str| {
-                entries.push(entry);
-                bytes += entry.size();
-                (entries.len() - 1) as u32
-            };
-            // Entries meet texts that stand as they are.
-            let mut known: HashMap<&str, u32, FixedState> = HashMap::default();
-            let (valid, codes) = self.gather(places, |batch, row| match batches[batch] {
-                Batch::Plain(texts) => {
-                    let text = texts.value(row);
-                    *known.entry(text).or_insert_with(|| add(text))
-                }
-                Batch::Coded(keys, begin) => {
-                    let entry = begin + usize::from(keys[row]);
-                    if numbers[entry] == UNSEEN {
-                        let (first, text) = (firsts[entry] as usize, all[entry]);
-                        if numbers[first] == UNSEEN {
-                            numbers[first] = match has_plain {
-                                true => *known.entry(text).or_insert_with(|| add(text)),
-                                false => add(text),
-                            };
-                        }
-                        numbers[entry] = numbers[first];
-                    }
-                    numbers[entry]
-                }
-            });
+        let all_coded =
+            self.arrays.iter().zip(&texts).all(|(array, texts)| is_coded(texts) || is_empty(array));
+        let numbered = Numbered::of(&texts);
+        let mut numbers = Vec::new();
+        let one = |(places, rows): (&Vec<Place>, &Vec<u32>)| {
+            let (valid, entries, codes) = numbered.gather(rows, &mut numbers);
             // Where a column has stopped being coded, as in [`coded`].
-            let is_crowded = entries.len() > 1 && entries.len() * 2 > codes.len() || bytes > DICTIONARY_BYTES;
-            if is_crowded && !all_coded {
+            let is_crowded = || {
+                let bytes: usize = entries.iter().map(|entry| entry.size()).sum();
+                entries.len() > 1 && entries.len() * 2 > codes.len() || bytes > DICTIONARY_BYTES
+            };
+            if !all_coded && is_crowded() {
                 let (valid, values) = self.gather(places, text);
                 return chunker.encode(&self.column(valid), &Values::Plain(&values));
             }
             chunker.encode(&self.column(valid), &Values::Coded { entries: &entries, codes: &codes })
         };
-        self.groups.iter().map(one).collect()
+        self.groups.iter().zip(self.rows).map(one).collect()
     }
 
     fn encode_each<V: Value + Hash>(
@@ -230,14 +191,19 @@ impl<'a> Source<'a> {
         chunker: &mut Chunker,
         value: impl Fn(usize, usize) -> V,
     ) -> Result<Vec<Chunk>> {
+        let mut may_be_coded = V::MAY_BE_CODED;
         let one = |places: &Vec<Place>| {
             let (valid, values) = self.gather(places, &value);
-            let coded = if V::MAY_BE_CODED { coded(&values) } else { None };
+            let coded = if may_be_coded { coded(&values) } else { None };
             match coded {
                 Some((entries, codes)) => {
                     chunker.encode(&self.column(valid), &Values::Coded { entries: &entries, codes: &codes })
                 }
-                None => chunker.encode(&self.column(valid), &Values::Plain(&values)),
+                None => {
+                    // The next groups have values of the same kind.
+                    may_be_coded &= values.len() <= DISTINCT_AT_FIRST;
+                    chunker.encode(&self.column(valid), &Values::Plain(&values))
+                }
             }
         };
         self.groups.iter().map(one).collect()
@@ -259,7 +225,7 @@ impl<'a> Source<'a> {
             return (BooleanBuffer::new_set(places.len()), values);
         }
         // Columns that the file lacks are many, and cost nothing.
-        if self.arrays.iter().all(|array| array.null_count() == array.len()) {
+        if self.arrays.iter().all(|array| is_empty(array)) {
             return (BooleanBuffer::new_unset(places.len()), Vec::new());
         }
         let mut values = Vec::with_capacity(places.len());
@@ -275,22 +241,111 @@ impl<'a> Source<'a> {
     }
 }
 
+fn is_empty(array: &ArrayRef) -> bool {
+    array.null_count() == array.len()
+}
+
+/// The texts of some batches, each once as far as that is known at no cost, and which of them each row has.
+struct Numbered<'a> {
+    texts: Vec<&'a str>,
+    /// Of a row without a text, as many as there are texts.
+    rows: Vec<u32>,
+}
+
+impl<'a> Numbered<'a> {
+    fn of(batches: &[Texts<'a>]) -> Self {
+        // Batches share their dictionaries, which only grow: the last are the longest.
+        let mut dictionaries: Vec<(&StringArray, usize)> = Vec::new();
+        let mut texts: Vec<&str> = Vec::new();
+        let mut begins = vec![0; batches.len()];
+        for (batch, begin) in batches.iter().zip(&mut begins).rev() {
+            let Texts::Coded { entries, .. } = batch else { continue };
+            let known = dictionaries.iter().find(|(known, _)| begins_with(known, entries));
+            *begin = known.map_or(texts.len(), |(_, begin)| *begin);
+            if known.is_none() {
+                dictionaries.push((entries, *begin));
+                texts.extend(entries.iter().map(Option::unwrap_or_default));
+            }
+        }
+        // Entries of several dictionaries meet, and texts that stand as they are.
+        let mut known: HashMap<&str, u32, FixedState> = HashMap::default();
+        let has_plain = batches.iter().any(|batch| matches!(batch, Texts::Plain(_)));
+        let numbered = texts.iter().zip(0..);
+        let firsts: Vec<u32> = match dictionaries.len() {
+            0 | 1 if !has_plain => numbered.map(|(_, number)| number).collect(),
+            _ => numbered.map(|(text, number)| *known.entry(*text).or_insert(number)).collect(),
+        };
+        const NONE: u32 = u32::MAX;
+        let mut rows = Vec::with_capacity(batches.iter().map(Texts::len).sum());
+        for (batch, begin) in batches.iter().zip(begins) {
+            let first = rows.len();
+            match batch {
+                Texts::Coded { keys, .. } => {
+                    let firsts = &firsts[begin..];
+                    // A null has any number, also where there is no entry.
+                    let first_of = |key: &u16| firsts.get(usize::from(*key)).copied().unwrap_or(NONE);
+                    rows.extend(keys.values().iter().map(first_of));
+                    let Some(nulls) = keys.nulls() else { continue };
+                    let words = nulls.inner().bit_chunks();
+                    for (word, rows) in words.iter_padded().zip(rows[first..].chunks_mut(u64::BITS as usize))
+                    {
+                        for (bit, row) in rows.iter_mut().enumerate() {
+                            *row |= ((word >> bit & 1) as u32 ^ 1).wrapping_neg();
+                        }
+                    }
+                }
+                Texts::Plain(plain) => rows.extend(plain.iter().map(|text| {
+                    let Some(text) = text else { return NONE };
+                    *known.entry(text).or_insert_with(|| {
+                        texts.push(text);
+                        (texts.len() - 1) as u32
+                    })
+                })),
+            }
+        }
+        let none = texts.len() as u32;
+        rows.iter_mut().for_each(|row| *row = (*row).min(none));
+        Numbered { texts, rows }
+    }
+
+    /// Of some rows, which have a text, the texts that occur, and of each row that has one, which of these it is. `numbers` is
+    /// memory.
+    fn gather(&self, rows: &[u32], numbers: &mut Vec<u32>) -> (BooleanBuffer, Vec<&'a str>, Vec<u32>) {
+        const UNSEEN: u32 = u32::MAX;
+        const WORD: usize = u64::BITS as usize;
+        let none = self.texts.len();
+        numbers.clear();
+        numbers.resize(none, UNSEEN);
+        numbers.push(0);
+        let mut entries = Vec::new();
+        let (mut valid, mut codes) = (Vec::with_capacity(rows.len().div_ceil(WORD)), vec![0; rows.len()]);
+        let mut taken = 0;
+        for rows in rows.chunks(WORD) {
+            let mut word = 0;
+            for (bit, row) in rows.iter().enumerate() {
+                let text = self.rows[*row as usize] as usize;
+                if numbers[text] == UNSEEN {
+                    numbers[text] = entries.len() as u32;
+                    entries.push(self.texts[text]);
+                }
+                // Without a branch: whether a row has a text no processor can guess.
+                codes[taken] = numbers[text];
+                taken += usize::from(text < none);
+                word |= u64::from(text < none) << bit;
+            }
+            valid.push(word.to_le());
+        }
+        codes.truncate(taken);
+        (BooleanBuffer::new(valid.into(), 0, rows.len()), entries, codes)
+    }
+}
+
 /// Whether the first of some texts are these entries.
 fn begins_with(texts: &StringArray, entries: &StringArray) -> bool {
     let end = entries.value_offsets().last().map_or(0, |end| *end as usize);
     std::ptr::eq(texts, entries)
         || texts.value_offsets().starts_with(entries.value_offsets())
             && texts.value_data()[..end] == entries.value_data()[..end]
-}
-
-/// For each of the entries of some dictionaries, the first that is the same text. Those of one dictionary are all different.
-fn firsts(entries: &[&str], dictionaries: usize) -> Vec<u32> {
-    let mut known: HashMap<&str, u32, FixedState> = HashMap::default();
-    let numbered = entries.iter().zip(0..);
-    match dictionaries {
-        0 | 1 => numbered.map(|(_, number)| number).collect(),
-        _ => numbered.map(|(entry, number)| *known.entry(*entry).or_insert(number)).collect(),
-    }
 }
 
 /// The values as numbers of dictionary entries; `None` where most stand once: the dictionary would be the column a second
@@ -319,7 +374,7 @@ fn coded<V: Value + Hash>(values: &[V]) -> Option<(Vec<V>, Vec<u32>)> {
 #[cfg(test)]
 mod tests {
     use arrow::array::{DictionaryArray, new_null_array};
-    use arrow::datatypes::Schema;
+    use arrow::datatypes::{Schema, UInt16Type};
     use bytes::Bytes;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};

@@ -1,7 +1,7 @@
 //! One local Parquet file of one partition, written row group by row group.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -25,13 +25,19 @@ use super::{Author, Digest, StagedPart};
 use crate::error::{Error, Kind, Result};
 use crate::model::{PartitionKey, TableSpec, Totals};
 
+/// Hashing takes less time of larger pieces, and so does the disk.
+type Sink = BufWriter<HashingFile>;
+
+/// Bytes; there is one for each partition that is being written.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+
 /// One file that is being written.
 pub(super) struct PartWriter {
     key: PartitionKey,
     path: PathBuf,
     author: Author,
     // Made at the first row group.
-    open: Option<SerializedFileWriter<HashingFile>>,
+    open: Option<SerializedFileWriter<Sink>>,
     /// Files with the row groups before.
     aside: Vec<PathBuf>,
     /// Of the rows that were given for this partition.
@@ -66,7 +72,7 @@ impl PartWriter {
     pub(super) fn set_aside(&mut self) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let aside = self.path.with_extension(format!("{}.parquet", self.aside.len()));
-        open.into_inner().map_err(|cause| not_written(cause, &self.path))?;
+        closed(open).map_err(|cause| not_written(cause, &self.path))?;
         std::fs::rename(&self.path, &aside).map_err(|cause| not_written(cause, &aside))?;
         self.aside.push(aside);
         Ok(())
@@ -125,9 +131,10 @@ impl PartWriter {
         Ok(Some(last))
     }
 
-    fn open(&self, spec: &TableSpec, level: ZstdLevel) -> Result<SerializedFileWriter<HashingFile>> {
+    fn open(&self, spec: &TableSpec, level: ZstdLevel) -> Result<SerializedFileWriter<Sink>> {
         let file = File::create(&self.path).map_err(|cause| not_written(cause, &self.path))?;
         let file = HashingFile { file, hasher: blake3::Hasher::new(), bytes: 0 };
+        let file = BufWriter::with_capacity(WRITTEN_AT_ONCE, file);
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_created_by(format!("payoutlake {}", env!("CARGO_PKG_VERSION")))
@@ -156,7 +163,7 @@ impl PartWriter {
     /// Closes the file; `None` when no row came.
     pub(super) fn finish(self) -> Result<Option<StagedPart>> {
         let Some(open) = self.open else { return Ok(None) };
-        let file = open.into_inner().map_err(|cause| not_written(cause, &self.path))?;
+        let file = closed(open).map_err(|cause| not_written(cause, &self.path))?;
         file.file.sync_all().map_err(|cause| not_written(cause, &self.path))?;
         Ok(Some(StagedPart {
             key: self.key,
@@ -167,6 +174,11 @@ impl PartWriter {
             digest: self.digest,
         }))
     }
+}
+
+/// All bytes are written, if not yet on the disk.
+fn closed(open: SerializedFileWriter<Sink>) -> Result<HashingFile, ParquetError> {
+    open.into_inner()?.into_inner().map_err(|failed| ParquetError::from(failed.into_error()))
 }
 
 /// Bytes of a file from some place on.

@@ -15,7 +15,7 @@ use super::keys::Keys;
 use super::order::{Order, sort_columns};
 use super::part::PartWriter;
 use super::rows::{Place, Rows, memory_of};
-use super::tally::Counted;
+use super::tally::{Counted, Currencies, Tally};
 use super::{Digest, Options};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Month, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
@@ -42,6 +42,7 @@ pub struct Stager<'a> {
     /// Row groups whose metadata are in memory.
     row_groups: usize,
     overlap: Totals,
+    currencies: Currencies,
     keys: Keys,
     /// Of the batches that wait: where they stand in memory.
     dictionaries: HashSet<usize>,
@@ -51,6 +52,8 @@ pub struct Stager<'a> {
 struct Part {
     writer: PartWriter,
     waiting: Vec<Place>,
+    /// Of all rows that were taken for it.
+    tally: Tally,
 }
 
 /// Who writes a file: it stands in the file's footer.
@@ -114,6 +117,7 @@ impl<'a> Stager<'a> {
             waiting_rows: 0,
             row_groups: 0,
             overlap: Totals::default(),
+            currencies: Currencies::default(),
             keys: Keys::new(dir, options.memory),
             dictionaries: HashSet::new(),
         }
@@ -140,14 +144,17 @@ impl<'a> Stager<'a> {
         for (row, month) in months.iter().enumerate() {
             match window {
                 Some((window, date)) if is_overlap(batch, row, *month, window, date)? => {
-                    overlap.push((0, row as u32))
+                    overlap.push(row)
                 }
                 _ => rows_of.entry(*month).or_default().push(row as u32),
             }
         }
         if !overlap.is_empty() {
-            let counted = Counted::of(std::slice::from_ref(batch), &self.spec.money)?;
-            counted.add(&overlap, &mut self.overlap, &mut Digest::default());
+            let mut tally = Tally::default();
+            let counted = Counted::of(batch, &self.spec.money, &mut self.currencies)?;
+            counted.add(overlap.into_iter(), &mut tally);
+            let (overlap, mut digest) = (&mut self.overlap, Digest::default());
+            tally.add_to(&self.currencies, &self.spec.money, overlap, &mut digest);
         }
         let rows_of = rows_of
             .into_iter()
@@ -202,19 +209,23 @@ impl<'a> Stager<'a> {
         let (number, dir, author) = (self.parts.len(), &self.dir, &self.author);
         self.parts.entry(key.clone()).or_insert_with(|| {
             let path = dir.join(format!("{number:05}.parquet"));
-            Part { writer: PartWriter::new(key.clone(), path, author.clone()), waiting: Vec::new() }
+            let writer = PartWriter::new(key.clone(), path, author.clone());
+            Part { writer, waiting: Vec::new(), tally: Tally::default() }
         })
     }
 
     fn take(&mut self, batch: &RecordBatch, rows_of: BTreeMap<PartitionKey, Vec<u32>>) -> Result<()> {
         let place = self.batches.len() as u32;
-        let mut taken = 0;
-        for (key, rows) in rows_of.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-            taken += rows.len();
-            self.part(&key).waiting.extend(rows.into_iter().map(|row| (place, row)));
-        }
+        let taken: usize = rows_of.values().map(Vec::len).sum();
         if taken == 0 {
             return Ok(());
+        }
+        // While the rows of the batch are in the cache of a core.
+        let counted = Counted::of(batch, &self.spec.money, &mut self.currencies)?;
+        for (key, rows) in rows_of.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            let part = self.part(&key);
+            counted.add(rows.iter().map(|row| *row as usize), &mut part.tally);
+            part.waiting.extend(rows.into_iter().map(|row| (place, row)));
         }
         // Those of the overlap too: at worst somebody looks for nothing.
         self.keys.add(batch).map_err(|cause| not_kept(cause, &self.dir))?;
@@ -305,7 +316,11 @@ impl<'a> Stager<'a> {
     pub fn finish(mut self) -> Result<Staged> {
         self.write(0)?;
         let level = zstd_level(self.options)?;
-        let writers: Vec<_> = self.parts.into_values().map(|part| part.writer).collect();
+        let writer = |Part { mut writer, tally, .. }: Part| {
+            tally.add_to(&self.currencies, &self.spec.money, &mut writer.totals, &mut writer.digest);
+            writer
+        };
+        let writers: Vec<_> = self.parts.into_values().map(writer).collect();
         // What was set aside comes back into memory, of two files at a time.
         let together = if writers.iter().any(PartWriter::is_aside) { 2 } else { SYNCED_TOGETHER };
         let finish = |(): &mut (), mut writer: PartWriter| {
@@ -338,13 +353,9 @@ fn write_groups(
     let level = zstd_level(options)?;
     let descr = ArrowSchemaConverter::new().convert(&spec.schema).map_err(|cause| failed(cause.into()))?;
     let order = Order::new(batches, &sort_columns(spec)).map_err(failed)?;
-    let counted = Counted::of(batches, &spec.money)?;
-    let (groups, mut writers): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let sort = |(): &mut (), (places, writer): (Vec<Place>, &mut &mut PartWriter)| {
-        counted.add(&places, &mut writer.totals, &mut writer.digest);
-        Ok(order.sorted(&places))
-    };
-    let mut groups = on_cores(groups.into_iter().zip(&mut writers).collect(), || Ok(()), sort)?;
+    let (groups, writers): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let sort = |(): &mut (), places: Vec<Place>| Ok(order.sorted(&places));
+    let mut groups = on_cores(groups, || Ok(()), sort)?;
     let damaged = damaged(spec, options, batches, &mut groups).map_err(failed)?;
     let batches = damaged.as_deref().unwrap_or(batches);
     let encoded = encode(spec, &descr, batches, &groups, level)?;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, Decimal128Array, FixedSizeBinaryArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{Decimal128Type, UInt16Type};
 
-use super::rows::Place;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Currency, MoneyColumn, Texts, Totals};
 
@@ -63,18 +62,66 @@ pub fn tally(
     totals: &mut Totals,
     digest: &mut Digest,
 ) -> Result<()> {
-    let places: Vec<Place> = (0..batch.num_rows() as u32).map(|row| (0, row)).collect();
-    Counted::of(std::slice::from_ref(batch), money)?.add(&places, totals, digest);
+    let (mut currencies, mut tally) = (Currencies::default(), Tally::default());
+    Counted::of(batch, money, &mut currencies)?.add(0..batch.num_rows(), &mut tally);
+    tally.add_to(&currencies, money, totals, digest);
     Ok(())
 }
 
-/// The columns of some batches that are counted.
+/// Currencies by number, as totals spell them: two spellings of one code meet here. Amounts without one are under an empty
+/// text.
+#[derive(Debug, Default)]
+pub(super) struct Currencies(Vec<String>);
+
+impl Currencies {
+    // A handful of currencies: a scan over them is quicker than a map.
+    fn number(&mut self, text: Option<&str>) -> usize {
+        let text = text.unwrap_or_default().trim_ascii();
+        let known = self.0.iter().position(|known| known.eq_ignore_ascii_case(text));
+        known.unwrap_or_else(|| {
+            self.0.push(text.to_ascii_uppercase());
+            self.0.len() - 1
+        })
+    }
+}
+
+/// What was counted of some rows.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    rows: u64,
+    digest: Digest,
+    /// For each currency and in it for each money column, the sum, and whether it has an amount.
+    sums: Vec<(i128, bool)>,
+}
+
+impl Tally {
+    /// Adds it to what is told of rows. `money`: the columns that were counted.
+    pub(super) fn add_to(
+        &self,
+        currencies: &Currencies,
+        money: &[MoneyColumn],
+        totals: &mut Totals,
+        digest: &mut Digest,
+    ) {
+        totals.rows += self.rows;
+        *digest = digest.plus(self.digest);
+        for (currency, sums) in currencies.0.iter().zip(self.sums.chunks(money.len().max(1))) {
+            for (money, (sum, occurs)) in money.iter().zip(sums) {
+                // Nothing is nothing in every currency.
+                if *occurs && (*sum != 0 || !currency.is_empty()) {
+                    totals.add(&money.name, currency, *sum);
+                }
+            }
+        }
+    }
+}
+
+/// The columns of a batch that are counted.
 pub(super) struct Counted<'a> {
-    /// The amounts of each batch that has any.
-    columns: Vec<(&'a MoneyColumn, Vec<Option<Amounts<'a>>>)>,
-    hashes: Vec<&'a FixedSizeBinaryArray>,
-    /// As totals spell them: two spellings of one code meet here. Amounts without one are under an empty text.
-    currencies: Vec<String>,
+    /// The amounts of each money column that has any.
+    columns: Vec<Option<Amounts<'a>>>,
+    hashes: &'a FixedSizeBinaryArray,
+    currencies: usize,
 }
 
 /// A money column of one batch.
@@ -92,16 +139,8 @@ enum Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    fn of(batch: &'a RecordBatch, currency: &'a Currency, currencies: &mut Vec<String>) -> Result<Self> {
-        // A handful of currencies: a scan over them is quicker than a map.
-        let mut number = |text: Option<&str>| {
-            let text = text.unwrap_or_default().trim_ascii();
-            let known = currencies.iter().position(|known| known.eq_ignore_ascii_case(text));
-            known.unwrap_or_else(|| {
-                currencies.push(text.to_ascii_uppercase());
-                currencies.len() - 1
-            })
-        };
+    fn of(batch: &'a RecordBatch, currency: &'a Currency, currencies: &mut Currencies) -> Result<Self> {
+        let mut number = |text: Option<&str>| currencies.number(text);
         let name = match currency {
             Currency::Fixed(currency) => return Ok(Numbers::All(number(Some(currency)))),
             Currency::Column(name) => name,
@@ -118,47 +157,33 @@ impl<'a> Numbers<'a> {
 impl<'a> Counted<'a> {
     /// # Errors
     /// [`Kind::Bug`] when a counted column is missing or has another type.
-    pub(super) fn of(batches: &'a [RecordBatch], money: &'a [MoneyColumn]) -> Result<Self> {
-        let mut currencies = Vec::new();
-        let mut columns: Vec<(_, Vec<_>)> =
-            money.iter().map(|money| (money, Vec::with_capacity(batches.len()))).collect();
-        for batch in batches {
-            // Several amounts have their currency in one column.
-            let mut known = HashMap::new();
-            for (money, amounts) in &mut columns {
-                amounts.push(Amounts::of(batch, money, &mut known, &mut currencies)?);
-            }
-        }
-        let hashes = batches.iter().map(|batch| {
-            let hashes = column(batch, "_pc_row_hash")?;
-            hashes.as_fixed_size_binary_opt().ok_or_else(|| wrong_type("_pc_row_hash"))
-        });
-        Ok(Counted { columns, hashes: hashes.collect::<Result<_>>()?, currencies })
+    pub(super) fn of(
+        batch: &'a RecordBatch,
+        money: &'a [MoneyColumn],
+        currencies: &mut Currencies,
+    ) -> Result<Self> {
+        // Several amounts have their currency in one column.
+        let mut known = HashMap::new();
+        let columns = money.iter().map(|money| Amounts::of(batch, money, &mut known, currencies));
+        let columns = columns.collect::<Result<_>>()?;
+        let hashes = column(batch, "_pc_row_hash")?;
+        let hashes = hashes.as_fixed_size_binary_opt().ok_or_else(|| wrong_type("_pc_row_hash"))?;
+        Ok(Counted { columns, hashes, currencies: currencies.0.len() })
     }
 
-    /// Adds some of the rows; it is quickest where those of a batch stand together.
-    pub(super) fn add(&self, places: &[Place], totals: &mut Totals, digest: &mut Digest) {
-        totals.rows += places.len() as u64;
-        for (money, batches) in &self.columns {
-            // Of each currency, and whether it has an amount.
-            let mut sums = vec![(0, false); self.currencies.len()];
-            for places in places.chunk_by(|one, other| one.0 == other.0) {
-                if let Some(here) = &batches[places[0].0 as usize] {
-                    here.add(places.iter().map(|(_, row)| *row as usize), &mut sums);
-                }
-            }
-            for (currency, (sum, occurs)) in self.currencies.iter().zip(sums) {
-                // Nothing is nothing in every currency.
-                if occurs && (sum != 0 || !currency.is_empty()) {
-                    totals.add(&money.name, currency, sum);
-                }
+    /// Adds some of the rows.
+    pub(super) fn add(&self, rows: impl ExactSizeIterator<Item = usize> + Clone, tally: &mut Tally) {
+        tally.rows += rows.len() as u64;
+        let width = self.columns.len();
+        let needed = tally.sums.len().max(width * self.currencies);
+        tally.sums.resize(needed, (0, false));
+        for (place, amounts) in self.columns.iter().enumerate() {
+            if let Some(amounts) = amounts {
+                amounts.add(rows.clone(), &mut tally.sums, width, place);
             }
         }
-        for (batch, row) in places {
-            let hashes = self.hashes[*batch as usize];
-            if hashes.is_valid(*row as usize) {
-                digest.add(hashes.value(*row as usize));
-            }
+        for row in rows.filter(|row| self.hashes.is_valid(*row)) {
+            tally.digest.add(self.hashes.value(row));
         }
     }
 }
@@ -169,7 +194,7 @@ impl<'a> Amounts<'a> {
         batch: &'a RecordBatch,
         money: &'a MoneyColumn,
         known: &mut HashMap<&'a Currency, Arc<Numbers<'a>>>,
-        currencies: &mut Vec<String>,
+        currencies: &mut Currencies,
     ) -> Result<Option<Self>> {
         let amounts = column(batch, &money.name)?;
         if amounts.null_count() == amounts.len() {
@@ -185,30 +210,30 @@ impl<'a> Amounts<'a> {
         Ok(Some(Amounts { amounts, currency }))
     }
 
-    fn add(&self, rows: impl Iterator<Item = usize>, sums: &mut [(i128, bool)]) {
-        match &*self.currency {
-            Numbers::All(number) => self.add_by(rows, sums, |_| *number),
-            Numbers::Coded(keys, numbers) => {
-                let none = numbers[numbers.len() - 1];
-                let coded =
-                    |row| if keys.is_valid(row) { numbers[usize::from(keys.values()[row])] } else { none };
-                self.add_by(rows, sums, coded);
-            }
-            Numbers::Rows(numbers) => self.add_by(rows, sums, |row| numbers[row]),
-        }
-    }
-
-    #[inline]
-    fn add_by(
+    /// To the sums at `place` in each currency's `width` of them.
+    fn add(
         &self,
         rows: impl Iterator<Item = usize>,
         sums: &mut [(i128, bool)],
-        number: impl Fn(usize) -> usize,
+        width: usize,
+        place: usize,
     ) {
-        let amounts = self.amounts.values();
-        for row in rows.filter(|row| self.amounts.is_valid(*row)) {
-            let (sum, occurs) = &mut sums[number(row)];
-            (*sum, *occurs) = (sum.saturating_add(amounts[row]), true);
+        let mut add = |row: usize, number: usize| {
+            if self.amounts.is_valid(row) {
+                let (sum, occurs) = &mut sums[number * width + place];
+                (*sum, *occurs) = (sum.saturating_add(self.amounts.values()[row]), true);
+            }
+        };
+        match &*self.currency {
+            Numbers::All(number) => rows.for_each(|row| add(row, *number)),
+            Numbers::Coded(keys, numbers) => {
+                let none = numbers[numbers.len() - 1];
+                rows.for_each(|row| {
+                    let key = usize::from(keys.values()[row]);
+                    add(row, if keys.is_valid(row) { numbers[key] } else { none });
+                });
+            }
+            Numbers::Rows(numbers) => rows.for_each(|row| add(row, numbers[row])),
         }
     }
 }

@@ -22,6 +22,20 @@ impl<'a> Texts<'a> {
         }
     }
 
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Texts::Plain(texts) => texts.len(),
+            Texts::Coded { keys, .. } => keys.len(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     #[must_use]
     #[inline]
     pub fn get(&self, row: usize) -> Option<&'a str> {
