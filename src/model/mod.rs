@@ -34,7 +34,7 @@ pub use month::{Month, Window};
 pub use mutation::Mutation;
 pub use normalised::Normalised;
 pub use probe::{Finding, PROBE_FORMAT, ProbeReport, magnitude};
-pub use raw::{RawBatch, WORD_BYTES, head_of};
+pub use raw::{LOWEST, RawBatch, WORD_BYTES, head_of};
 pub use receipt::{
     Difference, Hop, Outcome, Packed, RECEIPT_FORMAT, Receipt, SourceText, StorageOps, TableReceipt,
     WindowReceipt,

@@ -148,17 +148,15 @@ impl RawBatch {
         &self.data[start as usize..end as usize]
     }
 
-    /// The first bytes of the cell at a place, the first one lowest; zeros behind the last of a shorter cell.
+    /// The first [`WORD_BYTES`] of the cell at a place, the first one lowest, with zeros behind the last of a shorter cell; and its
+    /// length. `None` near the end of all bytes.
     #[must_use]
     #[inline]
-    pub fn head(&self, place: usize) -> u128 {
+    pub fn head(&self, place: usize) -> Option<(u128, u32)> {
         let [start, end] = self.cells[place];
-        let rest = &self.data[start as usize..];
-        let length = ((end - start) as usize).min(WORD_BYTES);
-        match rest.first_chunk() {
-            Some(bytes) => u128::from_le_bytes(*bytes) & LOWEST[length],
-            None => head_of(&rest[..length]),
-        }
+        let bytes = self.data.get(start as usize..)?.first_chunk()?;
+        let length = end - start;
+        Some((u128::from_le_bytes(*bytes) & LOWEST[(length as usize).min(WORD_BYTES)], length))
     }
 
     /// The bytes that stand up to the end of the cell at a place, the last one lowest; before a short cell, others. `None` near
@@ -167,7 +165,7 @@ impl RawBatch {
     #[inline]
     pub fn tail(&self, place: usize) -> Option<u128> {
         let [_, end] = self.cells[place];
-        self.data[..end as usize].last_chunk().map(|bytes| u128::from_be_bytes(*bytes))
+        self.data.get(..end as usize)?.last_chunk().map(|bytes| u128::from_be_bytes(*bytes))
     }
 
     /// Looks at the memory of some rows, ascending, in its order, so that the processor fetches ahead. Whoever goes over it
@@ -243,7 +241,7 @@ impl RawBatch {
 pub const WORD_BYTES: usize = size_of::<u128>();
 
 /// All bits of so many bytes, the lowest ones.
-const LOWEST: [u128; WORD_BYTES + 1] = {
+pub static LOWEST: [u128; WORD_BYTES + 1] = {
     let mut lowest = [0; WORD_BYTES + 1];
     let mut bytes = 1;
     while bytes <= WORD_BYTES {
@@ -271,10 +269,11 @@ mod tests {
         let text = b"abcdefghijklmnopqrstuvwxyz";
         let mut batch = RawBatch::new();
         batch.push_row(1, text, &[0, 2, 18, 26]);
-        let heads = [&b""[..], b"ab", b"cdefghijklmnopqr", b"stuvwxyz"].map(head_of);
+        let head = |text: &[u8]| Some((head_of(text), text.len() as u32));
+        let heads = [head(b""), head(b"ab"), head(b"cdefghijklmnopqr"), None];
         assert_eq!([0, 1, 2, 3].map(|place| batch.head(place)), heads);
         assert_eq!(head_of(text), head_of(&text[..16]));
-        assert_eq!(batch.head(1), u128::from(u16::from_le_bytes(*b"ab")));
+        assert_eq!(head_of(b"ab"), u128::from(u16::from_le_bytes(*b"ab")));
         assert_eq!(batch.tail(1), None);
         assert_eq!(batch.tail(3).map(u128::to_be_bytes).as_ref(), text.last_chunk());
     }

@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
-use crate::model::{DateOrder, FaultCode, RawBatch, head_of};
+use crate::model::{DateOrder, FaultCode, RawBatch};
 use crate::schema::LogicalType;
 
 use super::coder::{Coder, Uncoded};
@@ -133,7 +133,7 @@ impl Column {
                 take_text(raw, block, source, &self.valid, &mut self.values, bad)
             }
             Values::Decimal(values) => take_values(raw, block, source, values, bad, |place, cell| {
-                match raw.tail(place).and_then(|tail| parse_short(tail, cell.len(), source.scale)) {
+                match raw.tail(place).and_then(|tail| parse_short(tail, cell, source.scale)) {
                     Some(units) => Ok(units),
                     None => parse_decimal(cell, source.scale),
                 }
@@ -260,23 +260,31 @@ fn take_coded(raw: &RawBatch, block: &[Row], source: &mut Source, codes: &mut Ve
     let Some(coder) = &mut source.coder else { return (0, 0) };
     let (start, mut valid) = (codes.len(), 0);
     codes.resize(start + block.len(), 0);
-    for (taken, ((_, first), code)) in block.iter().zip(&mut codes[start..]).enumerate() {
-        let place = first + source.cell;
-        let (cell, head) = (raw.cell_at(place), raw.head(place));
-        let is_odd = match cell.is_empty() {
-            true => source.required,
-            false => is_blank(cell),
-        };
-        match if is_odd { None } else { coder.code(cell, head).ok() } {
-            Some(found) => *code = found,
-            None => {
-                codes.truncate(start + taken);
-                return (taken, valid);
-            }
+    let mut taken = 0;
+    loop {
+        let recent = coder.recent();
+        for ((_, first), code) in block[taken..].iter().zip(&mut codes[start + taken..]) {
+            let place = first + source.cell;
+            let Some((head, length)) = raw.head(place) else { break };
+            // At once, without a branch for each: a blank begins like an empty cell.
+            let may_be_blank = (head as u8 <= b' ') & ((length > 0) | source.required);
+            let known = recent.code(head, length, || raw.cell_at(place));
+            let Some(known) = known.filter(|_| !may_be_blank) else { break };
+            *code = known;
+            valid |= u64::from(length > 0) << taken;
+            taken += 1;
         }
+        let Some((_, first)) = block.get(taken) else { return (taken, valid) };
+        let cell = raw.cell_at(first + source.cell);
+        let is_odd = is_blank(cell) && (source.required || !cell.is_empty());
+        let Some(code) = Some(cell).filter(|_| !is_odd).and_then(|cell| coder.code(cell).ok()) else {
+            codes.truncate(start + taken);
+            return (taken, valid);
+        };
+        codes[start + taken] = code;
         valid |= u64::from(!cell.is_empty()) << taken;
+        taken += 1;
     }
-    (block.len(), valid)
 }
 
 /// `valid`: of the texts before this one.
@@ -291,12 +299,12 @@ fn push_text<'a>(
     bad: &mut Vec<BadCell>,
 ) {
     if let (Values::Coded(codes), Some(coder)) = (&mut *values, &mut source.coder) {
-        match if is_valid { coder.code(text, head_of(text)) } else { Ok(0) } {
+        match if is_valid { coder.code(text) } else { Ok(0) } {
             Ok(code) => return codes.push(code),
             Err(Uncoded::NotUtf8) => {
                 bad.push((row, source.column, FaultCode::NotUtf8));
                 // The row goes, or the cell becomes null.
-                if let Ok(code) = coder.code(b"", 0) {
+                if let Ok(code) = coder.code(b"") {
                     return codes.push(code);
                 }
             }

@@ -8,7 +8,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::model::WORD_BYTES;
+use crate::model::{WORD_BYTES, head_of};
 
 /// A column may have so many different texts, and one more for every four rows, before it is no longer coded.
 const ENTRIES_AT_FIRST: usize = 4096;
@@ -80,24 +80,25 @@ impl Recent {
         Recent { slots: vec![none; slots], shift: u64::BITS - slots.ilog2(), missed: 0, most }
     }
 
-    /// Which slot is for a text.
+    /// Which slot is for a text of this head and length.
     #[inline]
-    fn slot(&self, text: &[u8], head: u128) -> usize {
+    fn slot<'a>(&self, head: u128, length: u32, text: impl FnOnce() -> &'a [u8]) -> usize {
         let [first, second] = halves(head);
-        let last = if text.len() > WORD_BYTES { last_word(text) } else { 0 };
-        let mixed = first ^ second.rotate_left(32) ^ last.rotate_left(16) ^ text.len() as u64;
+        let last = if length as usize > WORD_BYTES { last_word(text()) } else { 0 };
+        let mixed = first ^ second.rotate_left(32) ^ last.rotate_left(16) ^ u64::from(length);
         // An odd number without a pattern; the upper bits of the product hang on all bits.
         (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
-    fn put(&mut self, text: &[u8], head: u128, start: u32, code: u16) {
+    fn put(&mut self, text: &[u8], start: u32, code: u16) {
         self.missed += 1;
         let more = 4 * self.slots.len();
         if self.missed > 2 * self.slots.len() && more <= self.most {
             *self = Recent::new(more, self.most);
         }
-        let slot = self.slot(text, head);
-        self.slots[slot] = Slot { head: halves(head), length: text.len() as u32, start, code };
+        let (head, length) = (head_of(text), text.len() as u32);
+        let slot = self.slot(head, length, || text);
+        self.slots[slot] = Slot { head: halves(head), length, start, code };
     }
 }
 
@@ -107,6 +108,26 @@ pub(super) enum Uncoded {
     NotUtf8,
     /// The texts are too many: the column is to be taken as it stands from now on.
     TooMany,
+}
+
+/// Texts that were met of late.
+#[derive(Clone, Copy)]
+pub(super) struct Met<'a> {
+    recent: &'a Recent,
+    bytes: &'a [u8],
+}
+
+impl Met<'_> {
+    /// The number of a text, of which these are [`head_of`] and the length.
+    #[inline]
+    pub fn code<'t>(self, head: u128, length: u32, text: impl Fn() -> &'t [u8]) -> Option<u16> {
+        let known = self.recent.slots.get(self.recent.slot(head, length, &text))?;
+        let [first, second] = halves(head);
+        let differs = known.head[0] ^ first | known.head[1] ^ second | u64::from(known.length ^ length);
+        let is_it = differs == 0
+            && (length as usize <= WORD_BYTES || are_same_behind(&self.bytes[known.start as usize..], text()));
+        is_it.then_some(known.code)
+    }
 }
 
 impl Coder {
@@ -124,24 +145,19 @@ impl Coder {
         }
     }
 
-    /// The number of a text, of which `head` is [`head_of`].
+    /// The texts that were met of late.
     #[inline]
-    pub fn code(&mut self, text: &[u8], head: u128) -> Result<u16, Uncoded> {
-        if let Some(known) = self.recent.slots.get(self.recent.slot(text, head))
-            && known.head == halves(head)
-            && known.length as usize == text.len()
-            && (text.len() <= WORD_BYTES || are_same_behind(&self.bytes[known.start as usize..], text))
-        {
-            return Ok(known.code);
-        }
-        self.code_anew(text, head)
+    pub fn recent(&self) -> Met<'_> {
+        Met { recent: &self.recent, bytes: &self.bytes }
     }
 
-    /// Of a text that was not met of late. Apart, so that those that were are found in a few instructions.
-    #[inline(never)]
-    fn code_anew(&mut self, text: &[u8], head: u128) -> Result<u16, Uncoded> {
+    /// The number of a text.
+    pub fn code(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
+        if let Some(code) = self.recent().code(head_of(text), text.len() as u32, || text) {
+            return Ok(code);
+        }
         let code = self.find_or_add(text)?;
-        self.recent.put(text, head, entry_start(&self.ends, code), code);
+        self.recent.put(text, entry_start(&self.ends, code), code);
         Ok(code)
     }
 
@@ -219,33 +235,27 @@ mod tests {
 
     use arrow::array::{Array, AsArray};
 
-    use crate::model::head_of;
-
-    fn code(coder: &mut Coder, text: &[u8]) -> Result<u16, Uncoded> {
-        coder.code(text, head_of(text))
-    }
-
     #[test]
     fn texts_keep_their_numbers_until_they_are_too_many() {
         let mut coder = Coder::new(u64::MAX);
-        assert_eq!(code(&mut coder, b"a"), Ok(0));
+        assert_eq!(coder.code(b"a"), Ok(0));
         let first = coder.array(vec![0, 0], None);
         for number in 1..ENTRIES_AT_FIRST {
-            assert_eq!(code(&mut coder, format!("{number}").as_bytes()), Ok(number as u16));
+            assert_eq!(coder.code(format!("{number}").as_bytes()), Ok(number as u16));
         }
-        assert_eq!(code(&mut coder, b"x"), Err(Uncoded::TooMany));
+        assert_eq!(coder.code(b"x"), Err(Uncoded::TooMany));
         coder.passed(12);
-        assert_eq!(code(&mut coder, b"\xff"), Err(Uncoded::NotUtf8));
-        assert_eq!(code(&mut coder, b"x"), Ok(ENTRIES_AT_FIRST as u16));
-        assert_eq!(code(&mut coder, b"a"), Ok(0));
+        assert_eq!(coder.code(b"\xff"), Err(Uncoded::NotUtf8));
+        assert_eq!(coder.code(b"x"), Ok(ENTRIES_AT_FIRST as u16));
+        assert_eq!(coder.code(b"a"), Ok(0));
         assert_eq!(coder.text(1), b"1");
         // The ends and the length of these are equal.
         let (one, other) = (b"the first sixteen-1-lasteight", b"the first sixteen-2-lasteight");
-        let codes = [one, other, one, other].map(|text| code(&mut coder, text));
+        let codes = [one, other, one, other].map(|text| coder.code(text));
         assert_eq!((codes[0], codes[1]), (codes[2], codes[3]));
         assert_ne!(codes[0], codes[1]);
         coder.passed(1_000_000);
-        assert_eq!(code(&mut coder, "long".repeat(MOST_BYTES).as_bytes()), Err(Uncoded::TooMany));
+        assert_eq!(coder.code("long".repeat(MOST_BYTES).as_bytes()), Err(Uncoded::TooMany));
         let later = coder.array(vec![1, 0], Some(vec![false, true].into()));
         let values = |array: &ArrayRef| array.as_any_dictionary().values().len();
         assert_eq!((values(&first), values(&later)), (1, ENTRIES_AT_FIRST + 3));

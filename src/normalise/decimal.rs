@@ -1,6 +1,6 @@
 //! THE line where a cell becomes a decimal. No rounding, ever; no float on the way.
 
-use crate::model::FaultCode;
+use crate::model::{FaultCode, LOWEST, WORD_BYTES};
 
 /// 10^0 to 10^38; a `decimal128(38, s)` holds magnitudes below the last one.
 const POWERS: [u128; 39] = {
@@ -75,21 +75,18 @@ fn parse_plain(cell: &[u8], scale: u8) -> Option<i128> {
     Some(if negative { -units } else { units })
 }
 
-/// The usual cell again, of at most 16 bytes, without a look at each of them. The last bytes of `tail` are the cell's, the last one
-/// lowest.
+/// The usual cell again, of at most [`WORD_BYTES`], without a look at each of them. The last bytes of `tail` are the cell's, the last
+/// one lowest.
 #[inline]
-pub(super) fn parse_short(tail: u128, length: usize, scale: u8) -> Option<i128> {
+pub(super) fn parse_short(tail: u128, cell: &[u8], scale: u8) -> Option<i128> {
     const fn all(byte: u8) -> u128 {
-        u128::from_ne_bytes([byte; 16])
+        u128::from_ne_bytes([byte; WORD_BYTES])
     }
-    if length == 0 || length > 16 {
-        return None;
-    }
-    let negative = (tail >> (8 * (length - 1))) as u8 == b'-';
-    let length = length - usize::from(negative);
+    let negative = cell.first() == Some(&b'-');
+    let length = cell.len() - usize::from(negative);
     // Zeros in front of the digits.
-    let above = u128::MAX.checked_shl(8 * length as u32).unwrap_or(0);
-    let text = tail & !above | all(b'0') & above;
+    let own = LOWEST.get(length)?;
+    let text = tail & own | all(b'0') & !own;
     // The upper bit of the lowest byte that is a dot, and perhaps of others above it.
     let dots = text ^ all(b'.');
     let dots = dots.wrapping_sub(all(1)) & !dots & all(0x80);
@@ -97,9 +94,8 @@ pub(super) fn parse_short(tail: u128, length: usize, scale: u8) -> Option<i128> 
         0 => (text, length, 0),
         _ => {
             let fraction = dots.trailing_zeros() as usize / 8;
-            let below = (1 << (8 * fraction)) - 1;
-            let text = u128::from(b'0') << 120 | text >> 8 & !below | text & below;
-            (text, length - 1, fraction)
+            let behind = LOWEST[fraction];
+            (u128::from(b'0') << 120 | text >> 8 & !behind | text & behind, length - 1, fraction)
         }
     };
     let values = text ^ all(b'0');
@@ -298,7 +294,7 @@ mod tests {
         for cell in ["0", "-0.00", "12.5", "-1234567.25", ".5", "7.", "1234567890123456", "-12345678901.234", "123456789.123456"] {
             let text = format!("9.9-9.9,1234-9.9{cell}");
             let tail = u128::from_be_bytes(*text.as_bytes().last_chunk().unwrap());
-            assert_eq!(parse_short(tail, cell.len(), 10), parse_any(cell.as_bytes(), 10).ok(), "{cell}");
+            assert_eq!(parse_short(tail, cell.as_bytes(), 10), parse_any(cell.as_bytes(), 10).ok(), "{cell}");
         }
     }
 
@@ -361,7 +357,7 @@ mod tests {
         fn the_short_way_agrees(before in "[-.0-9]{16}", cell in "[-+]?[0-9]{0,9}[.]?[0-9]{0,9}|[-.,0-9/:e]{0,17}", scale in 0u8..=38) {
             let text = format!("{before}{cell}");
             let tail = u128::from_be_bytes(*text.as_bytes().last_chunk().unwrap());
-            if let Some(units) = parse_short(tail, cell.len(), scale) {
+            if let Some(units) = parse_short(tail, cell.as_bytes(), scale) {
                 prop_assert_eq!(parse_any(cell.as_bytes(), scale), Ok(units));
             }
         }

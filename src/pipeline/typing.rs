@@ -1,14 +1,15 @@
 //! Raw batches are typed on all cores, and are taken in the order of the file.
 //!
 //! ```text
-//!  read -> batch 0, 1, 2 ... -> as many threads as cores, each with a normaliser of its own -> back in order -> take
+//!  as many threads as cores, each with a normaliser of its own:  read batch 0, 1, 2 ... -> type -> back in order -> take
 //! ```
 //!
-//! Memory is bounded by permits: the reader needs one for each batch, and gets it back when the batch was taken.
+//! A thread types what it has read itself, so that the bytes stay in the cache of one core; while one reads, the others type.
+//! Memory is bounded by permits: each batch needs one to be read, and gives it back when it was taken.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -16,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{FaultCode, Memory, Normalised, RawBatch};
 use crate::normalise::{Normaliser, Survey};
 
-/// Batches under way beside those that are being typed: one that is read, and one that is taken.
+/// Batches under way beside those that are being read or typed: one that is taken, and one that waits.
 const AHEAD: usize = 2;
 
 /// Lets a survey see all rows of the text.
@@ -75,67 +76,75 @@ fn type_on<T: Send>(
     let Work { read, count, normaliser, .. } = work;
     let orders = Orders(Mutex::new(Decision { look, survey: None, notes: Vec::new() }));
     // Room for every permit: nobody waits for a thread that has ended.
-    let (raw_out, raw_in) = sync_channel(threads + AHEAD);
-    let raw_in = Mutex::new(raw_in);
-    let (permit_out, permit_in) = sync_channel(threads + AHEAD);
+    let (permit_out, permits) = sync_channel(threads + AHEAD);
     for _ in 0..threads + AHEAD {
         // There is room for all of them.
         let _sent = permit_out.send(());
     }
-    let (spent_out, spent_in) = channel();
+    let reading = Mutex::new(Reading { read: Some(read), permits, next: 0, failed: None });
     let taken = thread::scope(|scope| {
         let (typed_out, typed_in) = sync_channel(threads + AHEAD);
-        let reading = scope.spawn(move || read_all(read, &permit_in, &spent_in, &raw_out));
         for _ in 0..threads {
-            let (raw_in, orders, out, spent) = (&raw_in, &orders, typed_out.clone(), spent_out.clone());
-            let (count, normaliser) = (&count, &normaliser);
-            scope.spawn(move || type_some(raw_in, count, &mut normaliser(), orders, &out, &spent));
+            let (reading, count, orders, out) = (&reading, &count, &orders, typed_out.clone());
+            let normaliser = &normaliser;
+            scope.spawn(move || type_some(reading, count, &mut normaliser(), orders, &out));
         }
         drop(typed_out);
-        let taken = take_all(typed_in, permit_out, take);
-        // Where a later stage failed, the reader ended with its permits; what it found itself comes first.
-        reading.join().map_err(|_| panicked("decode"))??;
-        taken
+        take_all(typed_in, permit_out, take)
     });
+    // What reading found comes before what a later stage did with the batches before.
+    if let Some(error) = reading.into_inner().unwrap_or_else(PoisonError::into_inner).failed {
+        return Err(error);
+    }
     taken.map(|()| orders.0.into_inner().unwrap_or_else(PoisonError::into_inner).notes)
 }
 
-fn read_all(
-    mut read: impl FnMut(RawBatch) -> Result<Option<RawBatch>>,
-    permits: &Receiver<()>,
-    spent: &Receiver<RawBatch>,
-    out: &SyncSender<(u64, RawBatch)>,
-) -> Result<()> {
-    let mut number = 0;
-    while permits.recv().is_ok() {
-        let Some(batch) = read(spent.try_recv().unwrap_or_default())? else { break };
-        if out.send((number, batch)).is_err() {
-            break;
+/// The text, which one thread reads at a time.
+struct Reading<R> {
+    /// `None` at the end.
+    read: Option<R>,
+    permits: Receiver<()>,
+    next: u64,
+    failed: Option<Error>,
+}
+
+impl<R: FnMut(RawBatch) -> Result<Option<RawBatch>>> Reading<R> {
+    /// The next batch, with its number. `None` where nothing more is to be read.
+    fn next(&mut self, spent: RawBatch) -> Option<(u64, RawBatch)> {
+        // Without a permit a later stage has failed.
+        let read = self.read.as_mut().filter(|_| self.permits.recv().is_ok());
+        let batch = read.map(|read| catch_unwind(AssertUnwindSafe(|| read(spent))));
+        match batch.unwrap_or(Ok(Ok(None))).unwrap_or_else(|_| Err(panicked("decode"))) {
+            Ok(Some(batch)) => {
+                self.next += 1;
+                return Some((self.next - 1, batch));
+            }
+            Ok(None) => {}
+            Err(error) => self.failed = Some(error),
         }
-        number += 1;
+        self.read = None;
+        None
     }
-    Ok(())
 }
 
 fn type_some<T>(
-    raw: &Mutex<Receiver<(u64, RawBatch)>>,
+    reading: &Mutex<Reading<impl FnMut(RawBatch) -> Result<Option<RawBatch>>>>,
     count: &impl Fn(&mut RawBatch) -> T,
     normaliser: &mut Normaliser,
     orders: &Orders<'_>,
     out: &SyncSender<(u64, Result<Typed<T>>)>,
-    spent: &Sender<RawBatch>,
 ) {
+    let mut spent = RawBatch::new();
     loop {
-        let next = lock(raw).recv();
-        let Ok((number, mut batch)) = next else { return };
+        let next = lock(reading).next(std::mem::take(&mut spent));
+        let Some((number, mut batch)) = next else { return };
         // The others wait for this batch: they must hear of a panic.
         let counted = catch_unwind(AssertUnwindSafe(|| count(&mut batch))).map_err(|_| panicked("decode"));
         let typed = counted.and_then(|counted| {
             let typed = catch_unwind(AssertUnwindSafe(|| orders.typed(normaliser, &batch)));
             Ok((counted, typed.unwrap_or_else(|_| Err(panicked("normalise")))?))
         });
-        // The reader may be at the end of the text.
-        let _ended = spent.send(batch);
+        spent = batch;
         let failed = typed.is_err();
         if out.send((number, typed)).is_err() || failed {
             return;

@@ -26,6 +26,7 @@ use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
 
 use levels::{put_codes, put_validity};
 pub(super) use value::Value;
@@ -133,10 +134,15 @@ impl Chunker {
         if let Some(entries) = entries.filter(|entries| !entries.is_empty()) {
             self.page.clear();
             V::put_all(entries, &mut self.page);
+            self.tune(0, 0)?;
             let buf = self.compressed()?;
             let num_values = entries.len() as u32;
             let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
             pages.write(CompressedPage::new(page, self.page.len()))?;
+        }
+        match values {
+            Values::Plain(_) => self.tune(V::MIN_MATCH, V::TARGET_LENGTH)?,
+            Values::Coded { .. } => self.tune(0, 0)?,
         }
         let (rows, mut first, mut first_value) = (column.valid.len(), 0, 0);
         let page_rows = values.page_rows(rows).min(self.page_rows);
@@ -166,6 +172,14 @@ impl Chunker {
         }
         let bloom = column.bloom.then(|| values.bloom()).transpose()?;
         pages.close(rows, values, self.level, bloom)
+    }
+
+    /// See [`Value::MIN_MATCH`] and [`Value::TARGET_LENGTH`]. A level that somebody has chosen is left as it is.
+    fn tune(&mut self, min_match: u32, target_length: u32) -> Result<()> {
+        let is_fastest = self.level.compression_level() == 1;
+        let parameters = [CParameter::MinMatch(min_match), CParameter::TargetLength(target_length)];
+        let mut parameters = parameters.into_iter().filter(|_| is_fastest);
+        parameters.try_for_each(|parameter| self.zstd.set_parameter(parameter)).map_err(failed)
     }
 
     /// What stands in `page`.

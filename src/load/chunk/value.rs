@@ -12,6 +12,12 @@ pub(in crate::load) trait Value: Copy + Ord {
     /// Whether the format has dictionaries of them.
     const MAY_BE_CODED: bool = true;
 
+    /// How many bytes zstd takes for a repetition, at its first level, among values as they stand; 0: what it takes itself.
+    const MIN_MATCH: u32 = 0;
+
+    /// The same of how far it steps on where nothing repeats; more than 0 leaves the bytes between as they are.
+    const TARGET_LENGTH: u32 = 0;
+
     /// In the encoding PLAIN.
     fn put(self, page: &mut Vec<u8>);
 
@@ -53,6 +59,10 @@ pub(in crate::load) struct Bound {
 }
 
 impl Value for &str {
+    /// Identifiers, as a rule, which have nothing in common but their alphabet: of 36 digits of a GUID, 220 KB took 408 us in
+    /// place of 690 and became 114 KB in place of 108.
+    const MIN_MATCH: u32 = 7;
+
     fn put(self, page: &mut Vec<u8>) {
         page.extend_from_slice(&(self.len() as u32).to_le_bytes());
         page.extend_from_slice(self.as_bytes());
@@ -174,6 +184,9 @@ impl Value for bool {
 
 /// A decimal of 16 bytes.
 impl Value for i128 {
+    /// Zeros that repeat, and digits that do not: 88 KB took 278 us in place of 317 and became 32 KB either way.
+    const TARGET_LENGTH: u32 = 1;
+
     fn put(self, page: &mut Vec<u8>) {
         page.extend_from_slice(&self.to_be_bytes());
     }
