@@ -153,6 +153,7 @@ impl<'a> MoneyCounter<'a> {
             ready = stops >> (SEEN_AT_ONCE - 1);
             let line_end = line_ends & line_ends.wrapping_neg();
             delimiters &= line_end.wrapping_sub(1);
+            let mut count = delimiters.count_ones() as usize;
             loop {
                 if begun {
                     let ends = delimiters | line_end;
@@ -164,11 +165,11 @@ impl<'a> MoneyCounter<'a> {
                     begun = false;
                     ahead = self.wanted.get(next).map_or(usize::MAX, |index| index - self.wanted[next - 1]);
                 }
-                let count = delimiters.count_ones() as usize;
                 if ahead > count {
                     ahead -= count;
                     break;
                 }
+                count -= ahead;
                 for _ in 1..ahead {
                     delimiters &= delimiters - 1;
                 }
@@ -371,8 +372,8 @@ fn usual_units_of(text: &[u8], place: Range<usize>) -> Option<i128> {
     let fraction = fraction.unwrap_or_default();
     let parts = eight_digits(text, end - fraction, end)?;
     let missing = usize::from(MONEY_SCALE) - fraction;
-    let units = i128::from(whole) * i128::from(UNITS[usize::from(MONEY_SCALE)])
-        + i128::from(parts * UNITS[missing]);
+    let units =
+        i128::from(whole) * i128::from(UNITS[usize::from(MONEY_SCALE)]) + i128::from(parts * UNITS[missing]);
     let has_digits = point - start + fraction > 0;
     has_digits.then_some(if start > place.start { -units } else { units })
 }
@@ -402,7 +403,8 @@ fn eight_digits(text: &[u8], start: usize, end: usize) -> Option<i64> {
     }
     // What stands before the digits goes out at the low end.
     let digits = ((u64::from_le_bytes(*bytes) ^ ZEROS) >> (EIGHT * others)) << (EIGHT * others);
-    if (digits | digits.wrapping_add(u64::from_le_bytes([6; EIGHT]))) & u64::from_le_bytes([0xf0; EIGHT]) != 0 {
+    if (digits | digits.wrapping_add(u64::from_le_bytes([6; EIGHT]))) & u64::from_le_bytes([0xf0; EIGHT]) != 0
+    {
         return None;
     }
     let twos = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;

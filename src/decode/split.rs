@@ -74,8 +74,8 @@ impl Cells {
         self.places.push([start as u32, end as u32]);
     }
 
-    /// Writes cell `index` anew: quotes around it are gone, and doubled ones are single; what stands behind it belongs to it.
-    fn rewritten(&mut self, index: usize, quoted: &[u8], behind: &[u8]) -> [u32; 2] {
+    /// Writes the next cell anew: quotes around it are gone, and doubled ones are single; what stands behind it belongs to it.
+    fn rewritten(&mut self, quoted: &[u8], behind: &[u8]) -> [u32; 2] {
         let start = self.rewritten.len();
         let mut rest = quoted;
         while let Some(quote) = memchr::memchr(b'"', rest) {
@@ -84,7 +84,7 @@ impl Cells {
         }
         self.rewritten.extend_from_slice(rest);
         self.rewritten.extend_from_slice(behind);
-        self.moved.push(index);
+        self.moved.push(self.places.len());
         [start as u32, self.rewritten.len() as u32]
     }
 }
@@ -133,35 +133,26 @@ impl Splitter {
             (before.end, before.quote) = (ends >> (BLOCK_BYTES - 1), block.quotes >> (BLOCK_BYTES - 1));
             // Up to the first line end; all where there is none.
             ends &= line_ends ^ line_ends.wrapping_sub(1);
-            let first = cells.places.len();
-            cells.places.resize(first + ends.count_ones() as usize, [0; 2]);
-            if has_quotes || self.dialect.quotes && text.get(start) == Some(&b'"') {
-                for index in first..cells.places.len() {
-                    let bit = ends.trailing_zeros();
-                    let end = at + bit as usize;
-                    if self.dialect.quotes && text[start] == b'"' {
-                        if text[end - 1] != b'"' {
-                            return None;
-                        }
-                        let here = (1 << bit) - 1;
-                        cells.places[index] = match doubled || twice & here != 0 {
-                            true => cells.rewritten(index, &text[start + 1..end - 1], b""),
-                            false => [start as u32 + 1, end as u32 - 1],
-                        };
-                        (doubled, twice) = (false, twice & !here);
-                    } else {
-                        cells.places[index] = [start as u32, end as u32];
+            cells.places.reserve(BLOCK_BYTES);
+            let may_be_quoted = has_quotes || self.dialect.quotes && text.get(start) == Some(&b'"');
+            while ends != 0 {
+                let bit = ends.trailing_zeros();
+                let end = at + bit as usize;
+                let mut place = [start as u32, end as u32];
+                if may_be_quoted && text[start] == b'"' {
+                    if text[end - 1] != b'"' {
+                        return None;
                     }
-                    start = end + 1;
-                    ends &= ends - 1;
+                    let here = (1 << bit) - 1;
+                    place = match doubled || twice & here != 0 {
+                        true => cells.rewritten(&text[start + 1..end - 1], b""),
+                        false => [start as u32 + 1, end as u32 - 1],
+                    };
+                    (doubled, twice) = (false, twice & !here);
                 }
-            } else {
-                for place in &mut cells.places[first..] {
-                    let end = at + ends.trailing_zeros() as usize;
-                    *place = [start as u32, end as u32];
-                    start = end + 1;
-                    ends &= ends - 1;
-                }
+                cells.places.push(place);
+                start = end + 1;
+                ends &= ends - 1;
             }
             if line_ends != 0 {
                 return Some(at + line_ends.trailing_zeros() as usize);
@@ -211,7 +202,7 @@ fn quoted(ends: Ends<'_>, start: usize, at_end: bool, cells: &mut Cells) -> Opti
     };
     let end = ends.next(close + 1).or(at_end.then_some(text.len()))?;
     if doubled || end > close + 1 {
-        let place = cells.rewritten(cells.places.len(), &text[start + 1..close], &text[close + 1..end]);
+        let place = cells.rewritten(&text[start + 1..close], &text[close + 1..end]);
         cells.places.push(place);
     } else {
         cells.push(start + 1, close);

@@ -143,9 +143,7 @@ impl<'a> Stager<'a> {
         let mut overlap = Vec::new();
         for (row, month) in months.iter().enumerate() {
             match window {
-                Some((window, date)) if is_overlap(batch, row, *month, window, date)? => {
-                    overlap.push(row)
-                }
+                Some((window, date)) if is_overlap(batch, row, *month, window, date)? => overlap.push(row),
                 _ => rows_of.entry(*month).or_default().push(row as u32),
             }
         }

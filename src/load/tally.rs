@@ -211,13 +211,7 @@ impl<'a> Amounts<'a> {
     }
 
     /// To the sums at `place` in each currency's `width` of them.
-    fn add(
-        &self,
-        rows: impl Iterator<Item = usize>,
-        sums: &mut [(i128, bool)],
-        width: usize,
-        place: usize,
-    ) {
+    fn add(&self, rows: impl Iterator<Item = usize>, sums: &mut [(i128, bool)], width: usize, place: usize) {
         let mut add = |row: usize, number: usize| {
             if self.amounts.is_valid(row) {
                 let (sum, occurs) = &mut sums[number * width + place];

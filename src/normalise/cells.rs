@@ -132,11 +132,12 @@ impl Column {
             Values::Text { .. } | Values::Coded(_) => {
                 take_text(raw, block, source, &self.valid, &mut self.values, bad)
             }
-            Values::Decimal(values) => take_values(raw, block, source, values, bad, |place, cell| {
-                match raw.tail(place).and_then(|tail| parse_short(tail, cell, source.scale)) {
-                    Some(units) => Ok(units),
-                    None => parse_decimal(cell, source.scale),
-                }
+            Values::Decimal(values) => take_values(raw, block, source, values, bad, |place, cell| match raw
+                .tail(place)
+                .and_then(|tail| parse_short(tail, cell, source.scale))
+            {
+                Some(units) => Ok(units),
+                None => parse_decimal(cell, source.scale),
             }),
             Values::Wide(values) if source.logical == LogicalType::Timestamp => {
                 take_values(raw, block, source, values, bad, |_, cell| parse_timestamp(cell, source.order))

@@ -34,8 +34,8 @@ pub(super) struct Coder {
     recent: Recent,
 }
 
-/// Texts that were met of late, by a hash of their ends. Few slots stay in the cache of a core; a column of many different
-/// texts is given more.
+/// Texts that were met of late, by a hash of their ends: each has two slots side by side. Few slots stay in the cache of a core; a
+/// column of many different texts is given more.
 #[derive(Debug, Clone)]
 struct Recent {
     slots: Vec<Slot>,
@@ -98,6 +98,8 @@ impl Recent {
         }
         let (head, length) = (head_of(text), text.len() as u32);
         let slot = self.slot(head, length, || text);
+        // The one before moves to the neighbour.
+        self.slots.swap(slot, slot ^ 1);
         self.slots[slot] = Slot { head: halves(head), length, start, code };
     }
 }
@@ -121,12 +123,17 @@ impl Met<'_> {
     /// The number of a text, of which these are [`head_of`] and the length.
     #[inline]
     pub fn code<'t>(self, head: u128, length: u32, text: impl Fn() -> &'t [u8]) -> Option<u16> {
-        let known = self.recent.slots.get(self.recent.slot(head, length, &text))?;
-        let [first, second] = halves(head);
-        let differs = known.head[0] ^ first | known.head[1] ^ second | u64::from(known.length ^ length);
-        let is_it = differs == 0
-            && (length as usize <= WORD_BYTES || are_same_behind(&self.bytes[known.start as usize..], text()));
-        is_it.then_some(known.code)
+        let slot = self.recent.slot(head, length, &text);
+        let is_it = |known: &Slot| {
+            let [first, second] = halves(head);
+            let differs = known.head[0] ^ first | known.head[1] ^ second | u64::from(known.length ^ length);
+            differs == 0
+                && (length as usize <= WORD_BYTES
+                    || are_same_behind(&self.bytes[known.start as usize..], text()))
+        };
+        let known = self.recent.slots.get(slot).filter(|known| is_it(known));
+        let known = known.or_else(|| self.recent.slots.get(slot ^ 1).filter(|known| is_it(known)));
+        known.map(|known| known.code)
     }
 }
 
@@ -226,7 +233,10 @@ fn are_same_behind(entry: &[u8], text: &[u8]) -> bool {
     let Some(entry) = entry.get(..text.len()) else { return false };
     let [words, others] = [text, entry].map(|bytes| bytes[WORD_BYTES..].as_chunks::<8>().0);
     last_word(entry) == last_word(text)
-        && words.iter().zip(others).all(|(word, other)| u64::from_ne_bytes(*word) == u64::from_ne_bytes(*other))
+        && words
+            .iter()
+            .zip(others)
+            .all(|(word, other)| u64::from_ne_bytes(*word) == u64::from_ne_bytes(*other))
 }
 
 #[cfg(test)]

@@ -291,7 +291,17 @@ mod tests {
 
     #[test]
     fn the_short_way_takes_what_is_usual() {
-        for cell in ["0", "-0.00", "12.5", "-1234567.25", ".5", "7.", "1234567890123456", "-12345678901.234", "123456789.123456"] {
+        for cell in [
+            "0",
+            "-0.00",
+            "12.5",
+            "-1234567.25",
+            ".5",
+            "7.",
+            "1234567890123456",
+            "-12345678901.234",
+            "123456789.123456",
+        ] {
             let text = format!("9.9-9.9,1234-9.9{cell}");
             let tail = u128::from_be_bytes(*text.as_bytes().last_chunk().unwrap());
             assert_eq!(parse_short(tail, cell.as_bytes(), 10), parse_any(cell.as_bytes(), 10).ok(), "{cell}");

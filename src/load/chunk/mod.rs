@@ -247,11 +247,19 @@ impl<V: Value> Values<'_, V> {
     }
 }
 
-fn bounds_of<V: Value>(values: impl Iterator<Item = V>) -> Option<(V, V)> {
-    values.fold(None, |bounds, value| match bounds {
-        None => Some((value, value)),
-        Some((min, max)) => Some((min.min(value), max.max(value))),
-    })
+fn bounds_of<V: Value>(mut values: impl Iterator<Item = V>) -> Option<(V, V)> {
+    let first = values.next()?;
+    let (mut min, mut max) = ((first.rank(), first), (first.rank(), first));
+    for value in values {
+        let rank = value.rank();
+        if rank < min.0 || rank == min.0 && value < min.1 {
+            min = (rank, value);
+        }
+        if rank > max.0 || rank == max.0 && value > max.1 {
+            max = (rank, value);
+        }
+    }
+    Some((min.1, max.1))
 }
 
 /// The pages of a chunk as far as they are written.

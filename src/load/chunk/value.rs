@@ -18,6 +18,11 @@ pub(in crate::load) trait Value: Copy + Ord {
     /// The same of how far it steps on where nothing repeats; more than 0 leaves the bytes between as they are.
     const TARGET_LENGTH: u32 = 0;
 
+    /// A number that is as great among others as the value, or equal: most comparisons need no more.
+    fn rank(self) -> u64 {
+        0
+    }
+
     /// In the encoding PLAIN.
     fn put(self, page: &mut Vec<u8>);
 
@@ -50,6 +55,17 @@ pub(in crate::load) trait Value: Copy + Ord {
     }
 }
 
+/// The first bytes as a number.
+#[inline]
+fn rank_of(bytes: &[u8]) -> u64 {
+    const BYTES: usize = size_of::<u64>();
+    let first = bytes.first_chunk().map(|first| u64::from_be_bytes(*first));
+    first.unwrap_or_else(|| {
+        let number = bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        number.checked_shl((8 * (BYTES - bytes.len())) as u32).unwrap_or(0)
+    })
+}
+
 /// A bound of some values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::load) struct Bound {
@@ -62,6 +78,10 @@ impl Value for &str {
     /// Identifiers, as a rule, which have nothing in common but their alphabet: of 36 digits of a GUID, 220 KB took 408 us in
     /// place of 690 and became 114 KB in place of 108.
     const MIN_MATCH: u32 = 7;
+
+    fn rank(self) -> u64 {
+        rank_of(self.as_bytes())
+    }
 
     fn put(self, page: &mut Vec<u8>) {
         page.extend_from_slice(&(self.len() as u32).to_le_bytes());
@@ -122,6 +142,10 @@ fn byte_arrays(bounds: [Option<Bound>; 2], nulls: u64) -> Statistics {
 
 /// Bytes of any length.
 impl Value for &[u8] {
+    fn rank(self) -> u64 {
+        rank_of(self)
+    }
+
     fn put(self, page: &mut Vec<u8>) {
         page.extend_from_slice(&(self.len() as u32).to_le_bytes());
         page.extend_from_slice(self);
@@ -263,6 +287,14 @@ number!(i32, Statistics::Int32);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranks_are_in_the_order_of_texts() {
+        let mut texts = ["", "\0", "a", "a\0", "ab", "abcdefg", "abcdefgh", "abcdefghi", "abcdefgi", "é"];
+        texts.sort_unstable();
+        assert!(texts.is_sorted_by_key(|text| text.rank()));
+        assert!("a".rank() < "b".rank() && "abcdefgh".rank() < "abcdefgi".rank());
+    }
 
     #[test]
     fn bounds_of_long_texts_are_short_and_hold() {
