@@ -123,17 +123,18 @@ impl Met<'_> {
     /// The number of a text, of which these are [`head_of`] and the length.
     #[inline]
     pub fn code<'t>(self, head: u128, length: u32, text: impl Fn() -> &'t [u8]) -> Option<u16> {
-        let slot = self.recent.slot(head, length, &text);
-        let is_it = |known: &Slot| {
-            let [first, second] = halves(head);
-            let differs = known.head[0] ^ first | known.head[1] ^ second | u64::from(known.length ^ length);
-            differs == 0
-                && (length as usize <= WORD_BYTES
-                    || are_same_behind(&self.bytes[known.start as usize..], text()))
-        };
-        let known = self.recent.slots.get(slot).filter(|known| is_it(known));
-        let known = known.or_else(|| self.recent.slots.get(slot ^ 1).filter(|known| is_it(known)));
-        known.map(|known| known.code)
+        self.at(self.recent.slot(head, length, &text), head, length, text)
+    }
+
+    /// The same, if the text stands in this slot.
+    #[inline(always)]
+    fn at<'t>(self, slot: usize, head: u128, length: u32, text: impl Fn() -> &'t [u8]) -> Option<u16> {
+        let known = self.recent.slots.get(slot)?;
+        let [first, second] = halves(head);
+        let differs = known.head[0] ^ first | known.head[1] ^ second | u64::from(known.length ^ length);
+        let is_it = differs == 0
+            && (length as usize <= WORD_BYTES || are_same_behind(&self.bytes[known.start as usize..], text()));
+        is_it.then_some(known.code)
     }
 }
 
@@ -160,7 +161,10 @@ impl Coder {
 
     /// The number of a text.
     pub fn code(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
-        if let Some(code) = self.recent().code(head_of(text), text.len() as u32, || text) {
+        let (head, length) = (head_of(text), text.len() as u32);
+        let slot = self.recent.slot(head, length, || text);
+        let met = |slot| self.recent().at(slot, head, length, || text);
+        if let Some(code) = met(slot).or_else(|| met(slot ^ 1)) {
             return Ok(code);
         }
         let code = self.find_or_add(text)?;
