@@ -7,9 +7,10 @@ use std::thread;
 
 use super::text::TextFile;
 
-/// Bytes that are unpacked at once, and how many of these may wait to be read.
+/// Bytes that are unpacked at once, and how many of these may wait to be read: as much as several threads type before the one
+/// that unpacks has its turn again.
 const PIECE_BYTES: usize = 256 << 10;
-const PIECES: usize = 4;
+const PIECES: usize = 12;
 
 impl<'a> TextFile<'a> {
     /// Does some work with the file. Where it was packed, a thread of its own unpacks it meanwhile.

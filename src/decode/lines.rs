@@ -17,6 +17,12 @@ impl Lines {
         self.line
     }
 
+    /// Moves past so many bytes, of which none ends a line.
+    #[inline]
+    pub(super) fn pass_in_line(&mut self, bytes: usize) {
+        self.after_cr &= bytes == 0;
+    }
+
     /// Moves past `bytes`.
     #[inline]
     pub(super) fn pass(&mut self, bytes: &[u8]) {
@@ -42,6 +48,7 @@ mod tests {
         for cut in 0..=text.len() {
             let mut lines = Lines::new();
             lines.pass(&text[..cut]);
+            lines.pass_in_line(0);
             lines.pass(&text[cut..]);
             assert_eq!(lines.current(), 8, "cut at {cut}");
         }

@@ -11,7 +11,11 @@ use super::header::Dialect;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Split {
     /// The record ends here: at its line end, or at the end of the text.
-    Record { end: usize },
+    Record {
+        end: usize,
+        /// Whether it may go over several lines.
+        lines: bool,
+    },
     /// The text breaks off in a cell that began here; more of it is needed.
     Incomplete { cell: usize },
 }
@@ -97,20 +101,21 @@ impl Splitter {
     /// Adds the cells of the record that begins at `from`, as far as they are whole. `at_end`: no text follows.
     pub(super) fn record(&self, text: &[u8], from: usize, at_end: bool, cells: &mut Cells) -> Split {
         let before = cells.places.len();
-        if let Some(end) = self.usual_record(text, from, cells) {
-            return Split::Record { end };
+        if let Some((end, lines)) = self.usual_record(text, from, cells) {
+            return Split::Record { end, lines };
         }
         cells.truncate(before);
         self.any_record(text, from, at_end, cells)
     }
 
-    /// A record whose quotes stand around whole cells, in blocks of bytes; `None`, with some cells added, for another one and
-    /// at the end of the text.
-    fn usual_record(&self, text: &[u8], from: usize, cells: &mut Cells) -> Option<usize> {
+    /// A record whose quotes stand around whole cells, in blocks of bytes: where it ends, and whether it goes over several lines.
+    /// `None`, with some cells added, for another one and at the end of the text.
+    fn usual_record(&self, text: &[u8], from: usize, cells: &mut Cells) -> Option<(usize, bool)> {
         let (mut start, mut at) = (from, from);
         let mut before = Before { quoted: 0, end: 1, quote: 0 };
         // Whether the cell that is open has a doubled quote in it.
         let mut doubled = false;
+        let mut lines_inside = 0;
         loop {
             let block = Block::of(text.get(at..)?.first_chunk()?, self.dialect);
             let (mut ends, mut twice) = (block.delimiters | block.line_ends, 0);
@@ -124,6 +129,7 @@ impl Splitter {
                 // The first of two quotes closes and the second opens, as if two cells met.
                 let opening = block.quotes & inside;
                 let here = line_ends ^ line_ends.wrapping_sub(1);
+                lines_inside |= block.line_ends & inside & here;
                 if opening & here & !(behind_end | behind_quote) != 0 {
                     return None;
                 }
@@ -155,7 +161,7 @@ impl Splitter {
                 ends &= ends - 1;
             }
             if line_ends != 0 {
-                return Some(at + line_ends.trailing_zeros() as usize);
+                return Some((at + line_ends.trailing_zeros() as usize, lines_inside != 0));
             }
             doubled |= twice != 0;
             at += BLOCK_BYTES;
@@ -177,7 +183,7 @@ impl Splitter {
             match end {
                 None => return Split::Incomplete { cell: start },
                 Some(end) if text.get(end) == Some(&self.dialect.delimiter) => start = end + 1,
-                Some(end) => return Split::Record { end },
+                Some(end) => return Split::Record { end, lines: true },
             }
         }
     }
@@ -284,9 +290,10 @@ mod tests {
                 let (mut usual, mut any) = (Cells::default(), Cells::default());
                 let end = splitter.usual_record(text, from, &mut usual);
                 let split = splitter.any_record(text, from, true, &mut any);
-                let Split::Record { end: expected } = split else { panic!("{split:?}") };
-                if let Some(end) = end {
+                let Split::Record { end: expected, .. } = split else { panic!("{split:?}") };
+                if let Some((end, lines)) = end {
                     prop_assert_eq!(end, expected);
+                    prop_assert_eq!(lines, text[from..end].iter().any(|byte| b"\n\r".contains(byte)));
                     prop_assert_eq!(usual.each(text).collect::<Vec<_>>(), any.each(text).collect::<Vec<_>>());
                     prop_assert_eq!(&usual.moved, &any.moved);
                 } else {

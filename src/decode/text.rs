@@ -291,9 +291,11 @@ impl<'a> TextFile<'a> {
             let Text { ref buffer, start, at_end, .. } = self.text;
             let found = self.splitter.record(buffer, start, at_end, &mut self.cells);
             // Where the text breaks off, what is still open: doubled quotes may halve it.
-            let (bytes, open, ends_text) = match found {
-                Split::Record { end } => (end - start, None, at_end && end == buffer.len()),
-                Split::Incomplete { cell } => (buffer.len() - start, Some((buffer.len() - cell) / 2), false),
+            let (bytes, open, ends_text, lines) = match found {
+                Split::Record { end, lines } => (end - start, None, at_end && end == buffer.len(), lines),
+                Split::Incomplete { cell } => {
+                    (buffer.len() - start, Some((buffer.len() - cell) / 2), false, true)
+                }
             };
             let lengths = || self.cells.lengths(before).chain(open);
             let mut problem = over_limit(bytes, lengths, &self.options);
@@ -304,9 +306,13 @@ impl<'a> TextFile<'a> {
                 return Err(self.refusal(problem, line));
             }
             if open.is_none() {
-                self.text.pass(bytes);
-                if self.text.lines.current() > line {
-                    self.check_quotes(line, start, bytes)?;
+                if lines {
+                    self.text.pass(bytes);
+                    if self.text.lines.current() > line {
+                        self.check_quotes(line, start, bytes)?;
+                    }
+                } else {
+                    self.text.pass_in_line(bytes);
                 }
                 self.records_read += 1;
                 return Ok(Some(line));
@@ -381,6 +387,13 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
+    /// Without a line end among them.
+    fn pass_in_line(&mut self, bytes: usize) {
+        self.lines.pass_in_line(bytes);
+        self.start += bytes;
+        self.passed += bytes as u64;
+    }
+
     fn pass(&mut self, bytes: usize) {
         self.lines.pass(&self.buffer[self.start..self.start + bytes]);
         self.start += bytes;

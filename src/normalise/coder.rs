@@ -133,7 +133,8 @@ impl Met<'_> {
         let [first, second] = halves(head);
         let differs = known.head[0] ^ first | known.head[1] ^ second | u64::from(known.length ^ length);
         let is_it = differs == 0
-            && (length as usize <= WORD_BYTES || are_same_behind(&self.bytes[known.start as usize..], text()));
+            && (length as usize <= WORD_BYTES
+                || are_same_behind(&self.bytes[known.start as usize..], text()));
         is_it.then_some(known.code)
     }
 }
