@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use flate2::CrcReader;
+use crc32fast::Hasher;
 use flate2::bufread::DeflateDecoder;
 use zip::read::{ZipFile, ZipFileEntry};
 use zip::result::ZipError;
@@ -69,8 +69,8 @@ pub(super) fn unpacked<'e>(packed: ZipFile<'e, BufReader<File>>) -> Box<dyn Read
     let (method, crc32) = (packed.compression(), packed.crc32());
     let packed = BufReader::with_capacity(PACKED_AT_ONCE, packed);
     match method {
-        CompressionMethod::Stored => Box::new(Checked { bytes: CrcReader::new(packed), crc32 }),
-        _ => Box::new(Checked { bytes: CrcReader::new(DeflateDecoder::new(packed)), crc32 }),
+        CompressionMethod::Stored => Box::new(Checked { bytes: packed, seen: Hasher::new(), crc32 }),
+        _ => Box::new(Checked { bytes: DeflateDecoder::new(packed), seen: Hasher::new(), crc32 }),
     }
 }
 
@@ -79,14 +79,16 @@ const PACKED_AT_ONCE: usize = 256 << 10;
 
 /// Bytes that must have a checksum once all are there.
 struct Checked<R> {
-    bytes: CrcReader<R>,
+    bytes: R,
+    seen: Hasher,
     crc32: u32,
 }
 
 impl<R: Read> Read for Checked<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.bytes.read(into)?;
-        if read == 0 && !into.is_empty() && self.bytes.crc().sum() != self.crc32 {
+        self.seen.update(&into[..read]);
+        if read == 0 && !into.is_empty() && self.seen.clone().finalize() != self.crc32 {
             let message = "the checksum of a zip entry is not the one that the archive states";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }

@@ -10,8 +10,9 @@ use hashbrown::HashTable;
 
 use crate::model::{WORD_BYTES, head_of};
 
-/// A column may have so many different texts, and one more for every four rows, before it is no longer coded.
-const ENTRIES_AT_FIRST: usize = 4096;
+/// A column may have so many different texts, and one more for every two rows, before it is no longer coded: identifiers of which
+/// each row has its own show soon that they are.
+const ENTRIES_AT_FIRST: usize = 1024;
 
 /// A larger dictionary leaves the cache of a core.
 const MOST_BYTES: usize = 512 << 10;
@@ -186,7 +187,7 @@ impl Coder {
 
     fn add(&mut self, hash: u64, text: &[u8]) -> Result<u16, Uncoded> {
         let entries = self.ends.len();
-        let most = MOST_ENTRIES.min(ENTRIES_AT_FIRST + self.rows / 4);
+        let most = MOST_ENTRIES.min(ENTRIES_AT_FIRST + self.rows / 2);
         let bytes = self.bytes.len() + text.len() + (entries + 1) * ENTRY_BYTES;
         if entries >= most || bytes > self.most_bytes {
             return Err(Uncoded::TooMany);
@@ -259,7 +260,7 @@ mod tests {
             assert_eq!(coder.code(format!("{number}").as_bytes()), Ok(number as u16));
         }
         assert_eq!(coder.code(b"x"), Err(Uncoded::TooMany));
-        coder.passed(12);
+        coder.passed(6);
         assert_eq!(coder.code(b"\xff"), Err(Uncoded::NotUtf8));
         assert_eq!(coder.code(b"x"), Ok(ENTRIES_AT_FIRST as u16));
         assert_eq!(coder.code(b"a"), Ok(0));
