@@ -26,8 +26,8 @@ pub struct Options {
     pub max_expanded_bytes: u64,
     /// Most bytes of text for one compressed byte, once a file has given 10 MiB.
     pub max_ratio: u64,
-    /// Bytes of text for one batch. A batch ends with the record that reaches it. What is done once for each column of a batch
-    /// made a batch of half the size take a twentieth more.
+    /// Bytes of text for one batch. A batch ends with the record that reaches it. For what is done once for each column of a
+    /// batch, those of half the size took as long in one comparison, and 5 and 12 % longer in two others.
     pub batch_bytes: usize,
     /// Most records that may stand before the header.
     pub max_preamble_lines: usize,

@@ -191,7 +191,10 @@ impl<'a> MoneyCounter<'a> {
         let (mut start, mut index) = (from, 0);
         loop {
             let is_quoted = self.dialect.quotes && text.get(start) == Some(&b'"');
-            let mut at = if is_quoted { start + 1 + quoted_bytes(&text[start + 1..]) } else { start };
+            let mut at = start;
+            if is_quoted {
+                at = closing_quote(&text[start + 1..]).map_or(text.len(), |quote| start + 1 + quote + 1);
+            }
             let rest = &text[at..];
             at += memchr::memchr3(self.dialect.delimiter, b'\n', b'\r', rest).unwrap_or(rest.len());
             if let Ok(place) = self.wanted.binary_search(&index) {
@@ -285,24 +288,24 @@ fn short(text: &[u8]) -> Option<u64> {
     (text.len() < 8).then_some(number)
 }
 
-/// How many bytes of a text that begins inside quotes stand inside, the closing quote included.
-fn quoted_bytes(text: &[u8]) -> usize {
+/// Where the quotes end inside of which a text begins; `None` where they never do.
+fn closing_quote(text: &[u8]) -> Option<usize> {
     let mut quotes = memchr::memchr_iter(b'"', text);
     while let Some(quote) = quotes.next() {
         // A doubled one is text.
         if text.get(quote + 1) != Some(&b'"') {
-            return quote + 1;
+            return Some(quote);
         }
         quotes.next();
     }
-    text.len()
+    None
 }
 
 /// What a cell says: without the quotes around it, and with single ones for doubled ones.
 fn unquoted(cell: &[u8], dialect: Dialect) -> Cow<'_, [u8]> {
     let Some(inner) = cell.strip_prefix(b"\"").filter(|_| dialect.quotes) else { return Cow::Borrowed(cell) };
-    let quoted = quoted_bytes(inner);
-    let (inside, behind) = (inner[..quoted].strip_suffix(b"\"").unwrap_or(inner), &inner[quoted..]);
+    let (inside, behind) =
+        closing_quote(inner).map_or((inner, &b""[..]), |quote| (&inner[..quote], &inner[quote + 1..]));
     if behind.is_empty() && !inside.contains(&b'"') {
         return Cow::Borrowed(inside);
     }
@@ -602,6 +605,21 @@ mod tests {
             assert_eq!(sum("earned", "EUR"), Some(10_027_500_000_000));
             assert_eq!(sum("earned", "USD"), Some(-30_000_000_000));
             assert_eq!(sum("usd", "USD"), Some(9_997_500_000_000));
+        }
+    }
+
+    #[test]
+    fn cells_lose_their_quotes_and_nothing_else() {
+        for (cell, said) in [
+            ("12", "12"),
+            ("\"\"", ""),
+            ("\"a,b\"", "a,b"),
+            ("\"a\"\"b\"", "a\"b"),
+            ("\"a\"b\"c", "ab\"c"),
+            ("\"never closed", "never closed"),
+            ("\"never closed\"\"", "never closed\""),
+        ] {
+            assert_eq!(&*unquoted(cell.as_bytes(), QUARANTINE), said.as_bytes(), "{cell}");
         }
     }
 
