@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use bytes::Bytes;
-use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use datafusion::parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
 use datafusion::parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use datafusion::parquet::errors::Result;
@@ -37,9 +38,47 @@ impl StoredFile {
         columns: impl IntoIterator<Item = &str>,
     ) -> Result<ParquetRecordBatchStream<StoredFile>> {
         let builder = ParquetRecordBatchStreamBuilder::new(self).await?;
-        let columns = ProjectionMask::columns(builder.parquet_schema(), columns);
-        builder.with_projection(columns).with_batch_size(BATCH_ROWS).build()
+        build(builder, columns)
     }
+
+    /// The same for columns of few different texts, which come as numbers of dictionary entries: see
+    /// [`Texts`](crate::model::Texts).
+    ///
+    /// # Errors
+    /// As [`StoredFile::rows`].
+    pub async fn rows_coded(
+        mut self,
+        columns: impl IntoIterator<Item = &str>,
+    ) -> Result<ParquetRecordBatchStream<StoredFile>> {
+        let options = ArrowReaderOptions::new();
+        let mut found = ArrowReaderMetadata::load_async(&mut self, options.clone()).await?;
+        // No row group has more entries than rows.
+        let mut groups = found.metadata().row_groups().iter();
+        if groups.all(|group| u16::try_from(group.num_rows()).is_ok()) {
+            let schema = Arc::new(coded(found.schema()));
+            found = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options.with_schema(schema))?;
+        }
+        build(ParquetRecordBatchStreamBuilder::new_with_metadata(self, found), columns)
+    }
+}
+
+fn build<'a>(
+    builder: ParquetRecordBatchStreamBuilder<StoredFile>,
+    columns: impl IntoIterator<Item = &'a str>,
+) -> Result<ParquetRecordBatchStream<StoredFile>> {
+    let columns = ProjectionMask::columns(builder.parquet_schema(), columns);
+    builder.with_projection(columns).with_batch_size(BATCH_ROWS).build()
+}
+
+/// With numbers of dictionary entries in place of texts.
+fn coded(schema: &Schema) -> Schema {
+    let kind = DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8));
+    let field = |field: &FieldRef| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(kind.clone())),
+        _ => Arc::clone(field),
+    };
+    let fields: Vec<FieldRef> = schema.fields().iter().map(field).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 
 impl AsyncFileReader for StoredFile {

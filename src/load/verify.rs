@@ -22,7 +22,7 @@ pub(super) async fn verify(lake: &Lake, spec: &TableSpec, part: &StagedPart, at:
     let object = StoredFile { store: Arc::clone(lake.store()), path: at, bytes: part.bytes };
     let unreadable =
         |cause: ParquetError| failed(DataFusionError::from(cause), "an object could not be read back");
-    let mut batches = object.rows(counted_columns(spec)).await.map_err(unreadable)?;
+    let mut batches = object.rows_coded(counted_columns(spec)).await.map_err(unreadable)?;
     let money = spec.money.clone();
     // On a core of its own.
     let counted = tokio::spawn(async move {
