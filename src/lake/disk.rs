@@ -3,7 +3,7 @@
 //! A file is whole when its name appears. What must not be lost is synced with its folders before a call returns;
 //! object_store's own file system syncs nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{ErrorKind as Io, Write as _};
 use std::path::{Path as FsPath, PathBuf};
@@ -144,22 +144,32 @@ impl Disk {
         self.sync(path)
     }
 
-    /// Puts an object in place of a published file in one step.
-    pub fn install(&self, object: &Path, published: &Path) -> Result<()> {
-        self.meter.begin(Op::Copy);
-        let target = self.at(published);
-        // Staged in a folder of its own, from where a rename puts it in place: no glob finds it before.
-        let spool = self.spool_dir()?;
-        let staged = spool.path().join("file");
-        let parent = target.parent().unwrap_or(&self.root);
-        let placed = link_or_copy(&self.at(object), &staged)
-            .and_then(|()| fs::create_dir_all(parent))
-            .and_then(|()| {
+    /// Puts objects in place of published files, each in one step, and then syncs the folders, each once.
+    pub fn install(&self, files: &[(Path, Path)]) -> Result<()> {
+        let spool = self.root.join(ROOT).join(SPOOL);
+        let mut folders = BTreeSet::new();
+        for (object, published) in files {
+            self.meter.begin(Op::Copy);
+            let (object, target) = (self.at(object), self.at(published));
+            // Staged elsewhere, from where a rename puts it in place: no glob finds it before.
+            let staged = tempfile::Builder::new().make_in(&spool, |staged| link_or_copy(&object, staged));
+            let placed = staged.and_then(|staged| {
+                fs::create_dir_all(target.parent().unwrap_or(&self.root))?;
                 self.meter.point();
-                fs::rename(&staged, &target)
+                staged.persist(&target).map_err(|refused| refused.error)
             });
-        placed.map_err(self.failed(published))?;
-        self.sync(published)
+            placed.map(drop).map_err(self.failed(published))?;
+            let above = target.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
+            folders.extend(above.map(FsPath::to_owned));
+        }
+        for folder in folders {
+            match fs::File::open(&folder).and_then(|folder| folder.sync_all()) {
+                // Another process has removed it, with what was in it.
+                Err(cause) if cause.kind() == Io::NotFound => {}
+                synced => synced.map_err(|cause| not_writable(&self.shown, cause))?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether a published file is a link to the object; true where the file system has no links.

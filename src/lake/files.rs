@@ -93,7 +93,13 @@ impl Lake {
     /// [`Kind::Destination`].
     pub async fn put_file(&self, file: &FsPath, path: &Path) -> Result<()> {
         match &self.disk {
-            Some(disk) => disk.put_file(file, path),
+            Some(disk) => {
+                let (disk, file, path) = (disk.clone(), file.to_owned(), path.clone());
+                let put = tokio::task::spawn_blocking(move || disk.put_file(&file, &path)).await;
+                put.map_err(|cause| {
+                    Error::new(Kind::Bug, "a file could not be put into the lake").caused_by(cause)
+                })?
+            }
             None => self.upload(file, path).await,
         }
     }

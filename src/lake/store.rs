@@ -337,18 +337,29 @@ impl Lake {
         put.map(drop).map_err(|cause| self.failed(cause, "written", path))
     }
 
-    /// Puts an object in place of a published file in one atomic step: readers see the old file or the new.
+    /// Puts objects in place of published files, each in one atomic step: readers see the old file or the new.
     ///
     /// # Errors
     /// [`Kind::Destination`].
-    pub async fn install(&self, object: &Path, published: &Path) -> Result<()> {
-        match &self.disk {
-            Some(disk) => disk.install(object, published),
-            None => {
+    pub async fn install(&self, files: &[(Path, Path)]) -> Result<()> {
+        if let Some(disk) = &self.disk {
+            return disk.install(files);
+        }
+        let mut copies = Vec::with_capacity(files.len());
+        for (object, published) in files {
+            copies.push(async move {
                 let copied = self.store.copy(object, published).await;
                 copied.map_err(|cause| self.failed(cause, "published", published))
-            }
+            });
         }
+        together(copies).await.map(drop)
+    }
+
+    /// How many files may be put at the same time with [`Lake::put_file`]. A disk brings many to safety in the time of one; an
+    /// upload has several parts under way by itself.
+    #[must_use]
+    pub fn puts_together(&self) -> usize {
+        if self.disk.is_some() { TOGETHER } else { 1 }
     }
 
     /// Whether a published file of the right size is that object: on local disk it is a link to it (where the file system

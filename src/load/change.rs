@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use datafusion::prelude::Expr;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use super::plan::{Plan, plan};
 use super::publish::{self, Publish};
@@ -232,16 +233,23 @@ async fn put_objects(
     change: &Change<'_>,
     files: &[(StagedPart, Object)],
 ) -> Result<Totals> {
-    let mut read_back = Totals::default();
-    for files in files.chunks(READ_BACK_TOGETHER) {
-        let mut verified = Vec::with_capacity(files.len());
-        for (part, object) in files {
-            let path = object_path(&change.chain(), &object.name);
-            context.lake.put_file(&part.file, &path).await?;
-            verified.push(verify::verify(context.lake, change.spec, part, path));
-        }
-        together(verified).await?.iter().for_each(|totals| read_back.merge(totals));
+    let (lake, chain) = (context.lake, change.chain());
+    let (puts, reads) = (Semaphore::new(lake.puts_together()), Semaphore::new(READ_BACK_TOGETHER));
+    let mut verified = Vec::with_capacity(files.len());
+    for (part, object) in files {
+        let path = object_path(&chain, &object.name);
+        let (puts, reads) = (&puts, &reads);
+        // Those that are there are read while others are still brought to the disk.
+        verified.push(async move {
+            let turn = puts.acquire().await;
+            lake.put_file(&part.file, &path).await?;
+            drop(turn);
+            let _turn = reads.acquire().await;
+            verify::verify(lake, change.spec, part, path).await
+        });
     }
+    let mut read_back = Totals::default();
+    together(verified).await?.iter().for_each(|totals| read_back.merge(totals));
     Ok(read_back)
 }
 

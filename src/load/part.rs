@@ -78,10 +78,6 @@ impl PartWriter {
         Ok(())
     }
 
-    pub(super) fn is_aside(&self) -> bool {
-        !self.aside.is_empty()
-    }
-
     /// Makes one file of all that was set aside.
     pub(super) fn bring_together(&mut self, spec: &TableSpec, level: ZstdLevel) -> Result<()> {
         if self.aside.is_empty() {
@@ -160,11 +156,10 @@ impl PartWriter {
         facts.into_iter().map(|(key, value)| KeyValue::new(format!("payoutlake.{key}"), value)).collect()
     }
 
-    /// Closes the file; `None` when no row came.
+    /// Closes the file; `None` when no row came. Its bytes come to the disk when it is put into a lake.
     pub(super) fn finish(self) -> Result<Option<StagedPart>> {
         let Some(open) = self.open else { return Ok(None) };
         let file = closed(open).map_err(|cause| not_written(cause, &self.path))?;
-        file.file.sync_all().map_err(|cause| not_written(cause, &self.path))?;
         Ok(Some(StagedPart {
             key: self.key,
             file: self.path,

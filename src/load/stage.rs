@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
@@ -19,9 +20,6 @@ use super::tally::{Counted, Currencies, Tally};
 use super::{Digest, Options};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Account, Month, PartitionKey, RequestId, RunId, TableSpec, Totals, Window};
-
-/// Files that are brought to the disk at the same time: it does many in the time of one.
-const SYNCED_TOGETHER: usize = 16;
 
 /// What a column of a row group takes in memory until its file is closed: statistics and indexes, about.
 const CHUNK_METADATA_BYTES: usize = 1 << 10;
@@ -312,6 +310,18 @@ impl<'a> Stager<'a> {
     /// # Errors
     /// [`Kind::Destination`] when a file cannot be written.
     pub fn finish(mut self) -> Result<Staged> {
+        let mut keys = std::mem::replace(&mut self.keys, Keys::new(&self.dir, self.options.memory));
+        let dir = self.dir.clone();
+        thread::scope(|threads| {
+            let repeat = threads.spawn(move || keys.may_repeat());
+            let (parts, overlap) = self.finish_parts()?;
+            let stopped = |_| Error::new(Kind::Bug, "a thread that looks at keys stopped unexpectedly");
+            let may_repeat = repeat.join().map_err(stopped)?.map_err(|cause| not_kept(cause, &dir))?;
+            Ok(Staged { parts, overlap, may_repeat })
+        })
+    }
+
+    fn finish_parts(mut self) -> Result<(Vec<StagedPart>, Totals)> {
         self.write(0)?;
         let level = zstd_level(self.options)?;
         let writer = |Part { mut writer, tally, .. }: Part| {
@@ -319,15 +329,13 @@ impl<'a> Stager<'a> {
             writer
         };
         let writers: Vec<_> = self.parts.into_values().map(writer).collect();
-        // What was set aside comes back into memory, of two files at a time.
-        let together = if writers.iter().any(PartWriter::is_aside) { 2 } else { SYNCED_TOGETHER };
         let finish = |(): &mut (), mut writer: PartWriter| {
             writer.bring_together(self.spec, level)?;
             writer.finish()
         };
-        let parts = on_threads(together, writers, || Ok(()), finish)?;
-        let may_repeat = self.keys.may_repeat().map_err(|cause| not_kept(cause, &self.dir))?;
-        Ok(Staged { parts: parts.into_iter().flatten().collect(), overlap: self.overlap, may_repeat })
+        // What was set aside comes back into memory, of two files at a time.
+        let parts = on_threads(2, writers, || Ok(()), finish)?;
+        Ok((parts.into_iter().flatten().collect(), self.overlap))
     }
 }
 

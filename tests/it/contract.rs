@@ -186,7 +186,7 @@ async fn a_published_file_is_replaced_whole(lake: &Lake) {
     let mut before = None;
     for (object, times) in [("one", 1), ("two", 1), ("two", 2), ("one", 1)] {
         for _ in 0..times {
-            lake.install(&path(object), &path("shown/m=1/part-0")).await.unwrap();
+            lake.install(&[(path(object), path("shown/m=1/part-0"))]).await.unwrap();
         }
         assert_eq!(text(lake, "shown/m=1/part-0").await, Some(object.repeat(1000)));
         assert_eq!(names(lake, "shown").await, ["shown/m=1/part-0"], "something is left behind");
@@ -199,7 +199,7 @@ async fn a_published_file_is_replaced_whole(lake: &Lake) {
     }
     lake.remove(&path("shown/m=1/part-0")).await.unwrap();
     assert_eq!(text(lake, "one").await, Some("one".repeat(1000)), "the object went with its published file");
-    assert!(lake.install(&path("missing"), &path("shown/x")).await.is_err());
+    assert!(lake.install(&[(path("missing"), path("shown/x"))]).await.is_err());
 }
 
 fn dataset() -> Dataset {

@@ -18,9 +18,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::lake::{
-    self, Chain, Lake, Manifest, Object, object_path, published_path, published_prefix, together,
-};
+use crate::lake::{self, Chain, Lake, Manifest, Object, object_path, published_path, published_prefix};
 
 /// The way in which tables are published; one match arm for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -199,11 +197,9 @@ async fn usual(lake: &Lake) -> Result<Format> {
 
 /// Puts objects in the place of published files, some at a time.
 async fn put_in_place(lake: &Lake, chain: &Chain, files: &[(&String, &Object)]) -> Result<()> {
-    let install = |(path, object): &(&String, &Object)| {
-        let (object, path) = (object_path(chain, &object.name), Path::from(path.as_str()));
-        async move { lake.install(&object, &path).await }
-    };
-    together(files.iter().map(install).collect()).await.map(drop)
+    let paths =
+        |(path, object): &(&String, &Object)| (object_path(chain, &object.name), Path::from(path.as_str()));
+    lake.install(&files.iter().map(paths).collect::<Vec<_>>()).await
 }
 
 async fn remove(lake: &Lake, path: &str) -> Result<()> {
