@@ -8,6 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, UInt16Type};
 use arrow::error::ArrowError;
 
+use super::chunk::rank_of;
 use super::rows::Place;
 use crate::model::TableSpec;
 
@@ -33,7 +34,7 @@ pub(super) struct Order<'a> {
 enum Keys<'a> {
     Coded { codes: &'a ArrayRef, ranks: Arc<[u64]> },
     Numbers(Vec<u64>),
-    Texts(StringArray),
+    Texts { beginnings: Vec<u64>, texts: StringArray },
 }
 
 impl<'a> Order<'a> {
@@ -50,7 +51,7 @@ impl<'a> Order<'a> {
         for &(batch, row) in places {
             keys.extend(self.columns.iter().map(|column| column[batch as usize].key(row as usize)));
         }
-        let has_texts = |column: &Vec<Keys<'_>>| column.iter().any(|keys| matches!(keys, Keys::Texts(_)));
+        let has_texts = |column: &Vec<Keys<'_>>| column.iter().any(|keys| matches!(keys, Keys::Texts { .. }));
         let decides: Vec<bool> = self.columns.iter().map(has_texts).collect();
         // One number stands beside each row, and decides most.
         let mut order: Vec<(u64, usize)> =
@@ -98,7 +99,7 @@ fn packed(keys: &[u64], decides: &[bool], rows: usize) -> Vec<u64> {
 /// Decides between texts that begin alike.
 fn texts(column: &[Keys<'_>], one: Place, other: Place) -> Ordering {
     let [one, other] = [one, other].map(|(batch, row)| match &column[batch as usize] {
-        Keys::Texts(texts) if texts.is_valid(row as usize) => Some(texts.value(row as usize)),
+        Keys::Texts { texts, .. } if texts.is_valid(row as usize) => Some(texts.value(row as usize)),
         _ => None,
     });
     one.cmp(&other)
@@ -106,10 +107,7 @@ fn texts(column: &[Keys<'_>], one: Place, other: Place) -> Ordering {
 
 /// How a text begins. One more than nothing at all.
 fn beginning(text: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let short = &text.as_bytes()[..text.len().min(8)];
-    bytes[..short.len()].copy_from_slice(short);
-    u64::from_be_bytes(bytes).saturating_add(1)
+    rank_of(text.as_bytes()).saturating_add(1)
 }
 
 impl Keys<'_> {
@@ -120,14 +118,7 @@ impl Keys<'_> {
                 let keys = codes.as_dictionary::<UInt16Type>().keys();
                 if keys.is_valid(row) { ranks[usize::from(keys.value(row))] } else { 0 }
             }
-            Keys::Numbers(numbers) => numbers[row],
-            Keys::Texts(texts) => {
-                if texts.is_valid(row) {
-                    beginning(texts.value(row))
-                } else {
-                    0
-                }
-            }
+            Keys::Numbers(numbers) | Keys::Texts { beginnings: numbers, .. } => numbers[row],
         }
     }
 }
@@ -161,7 +152,10 @@ fn keys_of(arrays: Vec<&ArrayRef>) -> Result<Vec<Keys<'_>>, ArrowError> {
 
 fn keys_of_one(array: &ArrayRef) -> Result<Keys<'_>, ArrowError> {
     if matches!(array.data_type(), DataType::Utf8 | DataType::Dictionary(..)) {
-        return Ok(Keys::Texts(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()));
+        let texts = cast(array, &DataType::Utf8)?.as_string::<i32>().clone();
+        // One after the other as they stand in memory: rows of a partition are far from each other.
+        let beginnings = texts.iter().map(|text| text.map_or(0, beginning)).collect();
+        return Ok(Keys::Texts { beginnings, texts });
     }
     // Dates, times and integers.
     let numbers = cast(array, &DataType::Int64)?;
