@@ -148,6 +148,7 @@ impl<'a> Source<'a> {
     {
         let slices: Vec<&[T::Native]> =
             self.arrays.iter().map(|array| &**array.as_primitive::<T>().values()).collect();
+        slices.iter().for_each(|values| touch(values));
         self.encode_each(chunker, |batch, row| slices[batch][row])
     }
 
@@ -164,6 +165,11 @@ impl<'a> Source<'a> {
         };
         let is_coded = |texts: &Texts<'_>| matches!(texts, Texts::Coded { .. });
         if !texts.iter().any(is_coded) {
+            for texts in &texts {
+                if let Texts::Plain(texts) = texts {
+                    touch(texts.value_data());
+                }
+            }
             return self.encode_each(chunker, text);
         }
         let all_coded =
@@ -239,6 +245,14 @@ impl<'a> Source<'a> {
         });
         (valid, values)
     }
+}
+
+/// Looks at memory in its order, so that the processor fetches ahead: the rows of a group are far from each other.
+fn touch<T: Copy>(values: &[T]) {
+    const LINE_BYTES: usize = 64;
+    values.iter().step_by(LINE_BYTES / size_of::<T>()).for_each(|value| {
+        std::hint::black_box(*value);
+    });
 }
 
 fn is_empty(array: &ArrayRef) -> bool {
