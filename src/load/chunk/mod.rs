@@ -29,11 +29,15 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
 use levels::{put_codes, put_validity};
-pub(super) use value::Value;
+use value::Search;
+pub(super) use value::{Value, rank_of};
 
 /// Most rows of a page, and about the most bytes: the defaults of the parquet crate.
 const PAGE_ROWS: usize = 20_000;
 const PAGE_BYTES: usize = 1 << 20;
+
+/// What stands before a page, at most.
+const HEADER_BYTES: usize = 64;
 
 /// Share of values that a bloom filter wrongly says it has: the default of the parquet crate.
 const BLOOM_FALSE_SHARE: f64 = 0.05;
@@ -127,6 +131,8 @@ impl Chunker {
 
     pub(super) fn encode<V: Value>(&mut self, column: &Column, values: &Values<'_, V>) -> Result<Chunk> {
         let mut pages = Pages::new(column.descr.clone());
+        let compression = if V::REPEATS { Compression::ZSTD(self.level) } else { Compression::UNCOMPRESSED };
+        let mut bloom = column.bloom.then(|| values.bloom()).transpose()?;
         let entries = match values {
             Values::Plain(_) => None,
             Values::Coded { entries, .. } => Some(*entries),
@@ -134,16 +140,13 @@ impl Chunker {
         if let Some(entries) = entries.filter(|entries| !entries.is_empty()) {
             self.page.clear();
             V::put_all(entries, &mut self.page);
-            self.tune(0, 0)?;
-            let buf = self.compressed()?;
+            self.tune(Search::USUAL)?;
             let num_values = entries.len() as u32;
+            let buf = self.compressed(compression)?;
             let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
             pages.write(CompressedPage::new(page, self.page.len()))?;
         }
-        match values {
-            Values::Plain(_) => self.tune(V::MIN_MATCH, V::TARGET_LENGTH)?,
-            Values::Coded { .. } => self.tune(0, 0)?,
-        }
+        self.tune(if entries.is_some() { Search::USUAL } else { V::SEARCH })?;
         let (rows, mut first, mut first_value) = (column.valid.len(), 0, 0);
         let page_rows = values.page_rows(rows).min(self.page_rows);
         while first < rows {
@@ -155,48 +158,52 @@ impl Chunker {
             } else if count < valid.len() {
                 return Err(ParquetError::General(format!("{} must have a value", column.descr.name())));
             }
-            let (encoding, bounds) = values.put(first_value..first_value + count, &mut self.page);
+            let range = first_value..first_value + count;
+            let (encoding, bounds) = values.put(range.clone(), &mut self.page);
+            // While the values are in the cache of the core.
+            if let (Some(bloom), Values::Plain(values)) = (&mut bloom, values) {
+                values[range].iter().for_each(|value| value.insert(bloom));
+            }
+            pages.bounds.push((bounds, (valid.len() - count) as i64));
             let page = Page::DataPage {
-                buf: self.compressed()?,
+                buf: self.compressed(compression)?,
                 num_values: valid.len() as u32,
                 encoding,
                 def_level_encoding: Encoding::RLE,
                 rep_level_encoding: Encoding::RLE,
                 statistics: None,
             };
-            pages.bounds.push((bounds, (valid.len() - count) as i64));
             pages.write(CompressedPage::new(page, self.page.len()))?;
             pages.offsets.append_row_count(valid.len() as i64);
             first += valid.len();
             first_value += count;
         }
-        let bloom = column.bloom.then(|| values.bloom()).transpose()?;
-        pages.close(rows, values, self.level, bloom)
+        bloom.iter_mut().for_each(|bloom| bloom.fold_to_target_fpp(BLOOM_FALSE_SHARE));
+        pages.close(rows, values, compression, bloom)
     }
 
-    /// See [`Value::MIN_MATCH`] and [`Value::TARGET_LENGTH`]. A level that somebody has chosen is left as it is.
-    fn tune(&mut self, min_match: u32, target_length: u32) -> Result<()> {
+    /// A level that somebody has chosen is left as it is.
+    fn tune(&mut self, search: Search) -> Result<()> {
         let is_fastest = self.level.compression_level() == 1;
-        let parameters = [CParameter::MinMatch(min_match), CParameter::TargetLength(target_length)];
+        let parameters = [
+            CParameter::MinMatch(search.min_match),
+            CParameter::TargetLength(search.target_length),
+            CParameter::LiteralCompressionMode(search.letters),
+        ];
         let mut parameters = parameters.into_iter().filter(|_| is_fastest);
         parameters.try_for_each(|parameter| self.zstd.set_parameter(parameter)).map_err(failed)
     }
 
     /// What stands in `page`.
-    fn compressed(&mut self) -> Result<Bytes> {
-        self.zstd.compress(&self.page).map(Bytes::from).map_err(failed)
+    fn compressed(&mut self, compression: Compression) -> Result<Bytes> {
+        match compression {
+            Compression::UNCOMPRESSED => Ok(Bytes::copy_from_slice(&self.page)),
+            _ => self.zstd.compress(&self.page).map(Bytes::from).map_err(failed),
+        }
     }
 }
 
 impl<V: Value> Values<'_, V> {
-    /// Every value that occurs.
-    fn occurring(&self) -> &[V] {
-        match self {
-            Values::Plain(values) => values,
-            Values::Coded { entries, .. } => entries,
-        }
-    }
-
     fn data_encoding(&self) -> Encoding {
         match self {
             Values::Plain(_) => Encoding::PLAIN,
@@ -238,11 +245,16 @@ impl<V: Value> Values<'_, V> {
         (self.data_encoding(), bounds)
     }
 
+    /// Has the entries; values that are written as they stand come into it later.
     fn bloom(&self) -> Result<Sbbf> {
-        let values = self.occurring();
-        let mut filter = Sbbf::new_with_ndv_fpp(values.len().max(1) as u64, BLOOM_FALSE_SHARE)?;
-        values.iter().for_each(|value| value.insert(&mut filter));
-        filter.fold_to_target_fpp(BLOOM_FALSE_SHARE);
+        let occurring = match self {
+            Values::Plain(values) => values.len(),
+            Values::Coded { entries, .. } => entries.len(),
+        };
+        let mut filter = Sbbf::new_with_ndv_fpp(occurring.max(1) as u64, BLOOM_FALSE_SHARE)?;
+        if let Values::Coded { entries, .. } = self {
+            entries.iter().for_each(|value| value.insert(&mut filter));
+        }
         Ok(filter)
     }
 }
@@ -288,6 +300,8 @@ impl<V: Value> Pages<V> {
     }
 
     fn write(&mut self, page: CompressedPage) -> Result<()> {
+        // Most chunks have one page of data: no more memory than it takes.
+        self.sink.inner_mut().reserve_exact(page.compressed_size() + HEADER_BYTES);
         let written = SerializedPageWriter::new(&mut self.sink).write_page(page)?;
         self.uncompressed += written.uncompressed_size;
         if written.page_type == PageType::DICTIONARY_PAGE {
@@ -303,7 +317,7 @@ impl<V: Value> Pages<V> {
         self,
         rows: usize,
         values: &Values<'_, V>,
-        level: ZstdLevel,
+        compression: Compression,
         bloom_filter: Option<Sbbf>,
     ) -> Result<Chunk> {
         let column_index = self.column_index()?;
@@ -323,7 +337,7 @@ impl<V: Value> Pages<V> {
         Ok(Chunk {
             bytes: Bytes::from(self.sink.into_inner()?),
             rows,
-            compression: Compression::ZSTD(level),
+            compression,
             uncompressed: self.uncompressed,
             encodings: EncodingMask::new_from_encodings(encodings.iter()),
             pages: stats,
