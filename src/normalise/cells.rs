@@ -220,9 +220,7 @@ fn take_text(
     bad: &mut Vec<BadCell>,
 ) -> u64 {
     let (usual, mut valid) = match values {
-        Values::Coded(codes) if source.logical == LogicalType::String => {
-            take_coded(raw, block, source, codes)
-        }
+        Values::Coded(codes) => take_coded(raw, block, source, codes),
         _ => (0, 0),
     };
     for (bit, &(row, first)) in block.iter().enumerate().skip(usual) {
@@ -278,7 +276,11 @@ fn take_coded(raw: &RawBatch, block: &[Row], source: &mut Source, codes: &mut Ve
         let Some((_, first)) = block.get(taken) else { return (taken, valid) };
         let cell = raw.cell_at(first + source.cell);
         let is_odd = is_blank(cell) && (source.required || !cell.is_empty());
-        let Some(code) = Some(cell).filter(|_| !is_odd).and_then(|cell| coder.code(cell).ok()) else {
+        let code = Some(cell).filter(|_| !is_odd).and_then(|cell| match source.logical {
+            LogicalType::Month if !cell.is_empty() => month_code(coder, cell, source.order),
+            _ => coder.code(cell).ok(),
+        });
+        let Some(code) = code else {
             codes.truncate(start + taken);
             return (taken, valid);
         };
@@ -286,6 +288,24 @@ fn take_coded(raw: &RawBatch, block: &[Row], source: &mut Source, codes: &mut Ve
         valid |= u64::from(!cell.is_empty()) << taken;
         taken += 1;
     }
+}
+
+/// The number of the month that a cell has, or of the text in its place. What stands in the cell is known by it from now on: a month as
+/// it is kept is read as that month.
+fn month_code(coder: &mut Coder, cell: &[u8], order: Option<DateOrder>) -> Option<u16> {
+    let month;
+    let text = match parse_month(cell, order).ok()? {
+        MonthCell::Month(found) => {
+            month = found.text();
+            &month
+        }
+        MonthCell::Text(text) => text,
+    };
+    let code = coder.code(text).ok()?;
+    if text != cell {
+        coder.know(cell, code);
+    }
+    Some(code)
 }
 
 /// `valid`: of the texts before this one.
@@ -417,6 +437,54 @@ mod tests {
         let (plain, bad) = typed(None);
         assert_eq!(bad.iter().map(|(row, ..)| *row).collect::<Vec<_>>(), [7, 1007, 2007, 3007, 4007, 5007]);
         assert_eq!(typed(Some(Coder::new(u64::MAX))), (plain, bad));
+    }
+
+    /// Coded months are those that each cell has by itself, however it spells them and however often it comes again.
+    #[test]
+    fn months_are_coded_by_what_they_mean() {
+        let cells = [
+            "2026-09",
+            "Sep-2026",
+            "",
+            "September 2026",
+            " 2026-09",
+            "09/2026",
+            "2026-09-17T00:00:00Z",
+            "2026-13",
+            "Not applicable",
+            "10/3/2026",
+            "not applicable",
+            "2026-10",
+        ];
+        let mut raw = RawBatch::new();
+        let rows: Vec<usize> = (0..400).collect();
+        for row in &rows {
+            let cell = cells[(row * 7 + row / 5) % cells.len()];
+            raw.push_row(*row as u64, cell.as_bytes(), &[cell.len()]);
+        }
+        for (order, required) in [(None, false), (Some(DateOrder::DayFirst), true)] {
+            let typed = |coder| {
+                let source = Source {
+                    column: 0,
+                    cell: 0,
+                    logical: LogicalType::Month,
+                    arrow: DataType::Utf8,
+                    scale: 0,
+                    required,
+                    order,
+                    text_bytes: 0,
+                    coder,
+                };
+                let (mut bad, mut sources) = (Vec::new(), [source]);
+                let array = type_rows(&raw, &rows, &mut sources, &mut bad).remove(0);
+                let texts = crate::model::Texts::of(&array).unwrap();
+                let texts: Vec<_> = rows.iter().map(|row| texts.get(*row).map(str::to_owned)).collect();
+                (texts, bad)
+            };
+            let (texts, bad) = typed(None);
+            assert!(!bad.is_empty() && texts.contains(&Some("2026-09".to_owned())));
+            assert_eq!(typed(Some(Coder::new(u64::MAX))), (texts, bad));
+        }
     }
 
     #[test]

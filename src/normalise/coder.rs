@@ -174,6 +174,14 @@ impl Coder {
         Ok(code)
     }
 
+    /// Lets a text have the number of another one.
+    pub fn know(&mut self, text: &[u8], code: u16) {
+        // Of a longer one the entry would have to be looked at.
+        if text.len() <= WORD_BYTES {
+            self.recent.put(text, 0, code);
+        }
+    }
+
     fn find_or_add(&mut self, text: &[u8]) -> Result<u16, Uncoded> {
         let hash = FixedState::default().hash_one(text);
         let found = self

@@ -124,7 +124,10 @@ fn parse_moment(cell: &[u8], order: Option<DateOrder>, wrong: FaultCode) -> Resu
 }
 
 fn parse_iso(cell: &[u8]) -> Option<Moment> {
-    let days = civil_days(number(&cell[..4])?, number(&cell[5..7])?, number(&cell[8..10])?)?;
+    const YEAR: Template = Template::new(b"0000-00-");
+    const DATE: Template = Template::new(b"00-00-00");
+    let (year, date) = (YEAR.digits(cell)?, DATE.digits(cell.get(2..)?)?);
+    let days = civil_days(pair(year, 0) * 100 + pair(date, 0), pair(date, 3), pair(date, 6))?;
     match &cell[10..] {
         [] => Some(Moment { days, micros: 0, offset_minutes: 0 }),
         [b'T' | b't' | b' ', time @ ..] => parse_time(days, time),
@@ -134,10 +137,9 @@ fn parse_iso(cell: &[u8]) -> Option<Moment> {
 
 /// `HH:mm:ss[.f{1,9}][Z|+hh:mm]`.
 fn parse_time(days: i32, time: &[u8]) -> Option<Moment> {
-    if time.len() < 8 || time[2] != b':' || time[5] != b':' {
-        return None;
-    }
-    let seconds = clock_seconds(number(&time[..2])?, number(&time[3..5])?, number(&time[6..8])?)?;
+    const CLOCK: Template = Template::new(b"00:00:00");
+    let clock = CLOCK.digits(time)?;
+    let seconds = clock_seconds(pair(clock, 0), pair(clock, 3), pair(clock, 6))?;
     let mut rest = &time[8..];
     let mut micros = 0;
     if let [b'.', fraction @ ..] = rest {
@@ -145,10 +147,9 @@ fn parse_time(days: i32, time: &[u8]) -> Option<Moment> {
         if !(1..=9).contains(&length) {
             return None;
         }
-        for index in 0..6 {
-            let digit = fraction[..length].get(index).map_or(0, |byte| i64::from(byte - b'0'));
-            micros = micros * 10 + digit;
-        }
+        const UNITS: [i64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+        let digits = &fraction[..length.min(6)];
+        micros = digits.iter().fold(0, |sum, byte| sum * 10 + i64::from(byte - b'0')) * UNITS[digits.len()];
         rest = &fraction[length..];
     }
     let offset_minutes = match rest {
@@ -173,6 +174,43 @@ pub(super) fn micros(seconds: i64) -> i64 {
 
 pub(super) fn clock_seconds(hour: i32, minute: i32, second: i32) -> Option<i64> {
     (hour < 24 && minute < 60 && second < 60).then(|| i64::from(hour * 3600 + minute * 60 + second))
+}
+
+const WORD_BYTES: usize = size_of::<u64>();
+
+/// How a word of text looks: digits where the template has a zero, and else the same bytes.
+struct Template {
+    bytes: u64,
+    /// What makes the highest bit of a byte appear once it differs by too much.
+    beyond: u64,
+}
+
+impl Template {
+    const fn new(template: &[u8; WORD_BYTES]) -> Self {
+        let mut beyond = [0x7f; WORD_BYTES];
+        let mut index = 0;
+        while index < WORD_BYTES {
+            if template[index] == b'0' {
+                beyond[index] -= 9;
+            }
+            index += 1;
+        }
+        Template { bytes: u64::from_le_bytes(*template), beyond: u64::from_le_bytes(beyond) }
+    }
+
+    /// The digits with which a text begins, each as a number.
+    #[inline]
+    fn digits(&self, text: &[u8]) -> Option<[u8; WORD_BYTES]> {
+        let differs = u64::from_le_bytes(*text.first_chunk()?) ^ self.bytes;
+        let is_wrong = (differs | differs.wrapping_add(self.beyond)) & u64::from_le_bytes([0x80; WORD_BYTES]);
+        (is_wrong == 0).then(|| differs.to_le_bytes())
+    }
+}
+
+/// The number that two digits are.
+#[inline]
+fn pair(digits: [u8; WORD_BYTES], at: usize) -> i32 {
+    i32::from(digits[at]) * 10 + i32::from(digits[at + 1])
 }
 
 /// One to four plain digits.

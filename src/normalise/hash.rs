@@ -106,31 +106,53 @@ fn each(nulls: Option<&NullBuffer>, sums: &mut [u128], hash: impl Fn(usize) -> u
     }
 }
 
+/// A number without the zeros at its end, and how many these were; of 0, any number of them. Divided by 10^n without a division: what
+/// is a multiple of it, multiplied by the inverse of 5^n and turned by n bits, is the quotient, and what is none comes out greater
+/// than any quotient.
+macro_rules! stripped_of_zeros {
+    ($number:ty, $of:expr) => {{
+        // Up to 39 digits.
+        const STEPS: [(u32, $number, $number); 7] = {
+            let (zeros, mut steps) = ([8, 8, 8, 8, 4, 2, 1], [(0, 0, 0); 7]);
+            let mut index = 0;
+            while index < steps.len() {
+                let odd = (5 as $number).pow(zeros[index]);
+                let (mut inverse, mut bits) = (odd, 3);
+                while bits < <$number>::BITS {
+                    inverse = inverse.wrapping_mul((2 as $number).wrapping_sub(odd.wrapping_mul(inverse)));
+                    bits *= 2;
+                }
+                steps[index] = (zeros[index], inverse, <$number>::MAX / (10 as $number).pow(zeros[index]));
+                index += 1;
+            }
+            steps
+        };
+        let (mut digits, mut zeros) = ($of, 0);
+        // Half the bits are half the digits.
+        let first = if <$number>::BITS > u64::BITS { 0 } else { 2 };
+        for (step, inverse, most) in &STEPS[first..] {
+            let quotient = digits.wrapping_mul(*inverse).rotate_right(*step);
+            if quotient <= *most {
+                (digits, zeros) = (quotient, zeros + *step as i8);
+            }
+        }
+        (digits, zeros)
+    }};
+}
+
 /// Digits without zeros at the end, and how many of them are behind the point.
 fn decimal_bytes(units: i128, scale: i8) -> [u8; HASH_BYTES + 1] {
-    let (mut digits, mut point) = (units, scale);
-    // A multiple of 10^n is one of 2^n, which is seen at once.
-    macro_rules! strip {
-        ($digits:expr) => {
-            for (zeros, power) in [(8, 100_000_000), (4, 10_000), (2, 100), (1, 10), (1, 10)] {
-                while $digits != 0 && $digits.trailing_zeros() >= zeros && $digits % power == 0 {
-                    $digits /= power;
-                    point -= zeros as i8;
-                }
-            }
-        };
-    }
-    if i64::try_from(units).is_err() {
-        strip!(digits);
-    }
-    // Numbers of one register are divided several times faster.
-    if let Ok(mut small) = i64::try_from(digits) {
-        strip!(small);
-        digits = i128::from(small);
-    }
+    let (digits, zeros) = match u64::try_from(units.unsigned_abs()) {
+        Ok(small) => {
+            let (digits, zeros) = stripped_of_zeros!(u64, small);
+            (u128::from(digits), zeros)
+        }
+        Err(_) => stripped_of_zeros!(u128, units.unsigned_abs()),
+    };
+    let digits = if units < 0 { (digits as i128).wrapping_neg() } else { digits as i128 };
     let mut bytes = [0; HASH_BYTES + 1];
     bytes[..HASH_BYTES].copy_from_slice(&digits.to_le_bytes());
-    bytes[HASH_BYTES] = if units == 0 { 0 } else { point.to_le_bytes()[0] };
+    bytes[HASH_BYTES] = if units == 0 { 0 } else { (scale - zeros).to_le_bytes()[0] };
     bytes
 }
 
@@ -173,6 +195,25 @@ mod tests {
             hash_of(&[("a", text("y")), ("b", text("x"))])
         );
         assert_ne!(hash_of(&[("a", text("")), ("b", text("y"))]), hash_of(&[("b", text("y"))]));
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_no_part_of_a_number() {
+        let mut numbers: Vec<i128> = (0..39).map(|power| 10i128.pow(power)).collect();
+        numbers.extend((0..127).map(|power| 1i128 << power));
+        numbers.extend((0..55).map(|power| 5i128.pow(power)));
+        numbers.extend([i128::MAX, i128::MIN, i128::from(u64::MAX), 10i128.pow(19) * 3, 1234]);
+        let more: Vec<i128> =
+            numbers.iter().flat_map(|number| [number.wrapping_mul(70), number.wrapping_sub(1)]).collect();
+        for units in numbers.into_iter().chain(more).flat_map(|units| [units, units.wrapping_neg()]) {
+            let (mut digits, mut zeros) = (units, 0);
+            while digits != 0 && digits % 10 == 0 {
+                (digits, zeros) = (digits / 10, zeros + 1);
+            }
+            let point = if units == 0 { 0 } else { 10 - zeros };
+            let expected = [&digits.to_le_bytes()[..], &i8::to_le_bytes(point)].concat();
+            assert_eq!(decimal_bytes(units, 10).as_slice(), expected, "{units}");
+        }
     }
 
     /// Months are compared by the sum of their rows' hashes.
