@@ -276,10 +276,12 @@ fn take_coded(raw: &RawBatch, block: &[Row], source: &mut Source, codes: &mut Ve
         let Some((_, first)) = block.get(taken) else { return (taken, valid) };
         let cell = raw.cell_at(first + source.cell);
         let is_odd = is_blank(cell) && (source.required || !cell.is_empty());
-        let code = Some(cell).filter(|_| !is_odd).and_then(|cell| match source.logical {
-            LogicalType::Month if !cell.is_empty() => month_code(coder, cell, source.order),
-            _ => coder.code(cell).ok(),
-        });
+        let is_month = source.logical == LogicalType::Month && !cell.is_empty();
+        let code = match is_odd {
+            true => None,
+            false if is_month => month_code(coder, cell, source.order),
+            false => coder.code(cell).ok(),
+        };
         let Some(code) = code else {
             codes.truncate(start + taken);
             return (taken, valid);
@@ -292,6 +294,7 @@ fn take_coded(raw: &RawBatch, block: &[Row], source: &mut Source, codes: &mut Ve
 
 /// The number of the month that a cell has, or of the text in its place. What stands in the cell is known by it from now on: a month as
 /// it is kept is read as that month.
+#[inline(never)]
 fn month_code(coder: &mut Coder, cell: &[u8], order: Option<DateOrder>) -> Option<u16> {
     let month;
     let text = match parse_month(cell, order).ok()? {

@@ -222,23 +222,32 @@ pub(super) fn number(digits: &[u8]) -> Option<i32> {
     digits.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i32::from(byte - b'0')))
 }
 
+/// Days since 1970-01-01 of the first day of each of [`YEARS`], and of the one behind the last.
+const FIRST_DAYS: [i32; (*YEARS.end() - *YEARS.start()) as usize + 2] = {
+    let mut days = [-25_567; _];
+    let (mut index, mut year) = (1, *YEARS.start());
+    while index < days.len() {
+        let is_leap = year % 4 == 0 && year % 100 != 0 || year % 400 == 0;
+        days[index] = days[index - 1] + if is_leap { 366 } else { 365 };
+        (index, year) = (index + 1, year + 1);
+    }
+    days
+};
+
+/// Days before each month of a year that has no leap day, and before the next year.
+const DAYS_BEFORE: [i32; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+
 /// Days since 1970-01-01 of a date that exists.
 #[inline]
 pub(super) fn civil_days(year: i32, month: i32, day: i32) -> Option<i32> {
-    const LENGTHS: [i32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let length = *LENGTHS.get(usize::try_from(month - 1).ok()?)?;
-    let leap = month == 2 && (year % 4 == 0 && year % 100 != 0 || year % 400 == 0);
-    if !YEARS.contains(&year) || day < 1 || day > length + i32::from(leap) {
-        return None;
-    }
-    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": days_from_civil, for years after 0.
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year / 400;
-    let year_of_era = year % 400;
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    Some(era * 146_097 + day_of_era - 719_468)
+    let at = usize::try_from(year - YEARS.start()).ok()?;
+    let (first, next) = (*FIRST_DAYS.get(at)?, *FIRST_DAYS.get(at + 1)?);
+    let month = usize::try_from(month - 1).ok()?;
+    let (before, end) = (*DAYS_BEFORE.get(month)?, *DAYS_BEFORE.get(month + 1)?);
+    let leap_days = next - first - 365;
+    let length = end - before + if month == 1 { leap_days } else { 0 };
+    let day_of_year = before + if month > 1 { leap_days } else { 0 } + day - 1;
+    (day >= 1 && day <= length).then_some(first + day_of_year)
 }
 
 #[cfg(test)]
