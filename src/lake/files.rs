@@ -1,6 +1,8 @@
 //! Between a lake and files of this machine: where files are written before they become objects, and where objects are
 //! looked at.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path as FsPath, PathBuf};
 
 use bytes::Bytes;
@@ -20,6 +22,9 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many of them are under way.
 const PARTS_TOGETHER: usize = 2;
+
+/// Bytes of a file that are copied and then looked at.
+const COPIED_AT_ONCE: usize = 256 << 10;
 
 /// A copy of a file, which goes with its folder.
 pub struct FileCopy {
@@ -104,15 +109,38 @@ impl Lake {
         }
     }
 
-    /// A copy of a file that is not ours, for [`Lake::put_file`]: a later change of the file does not reach the lake.
+    /// A copy of a file that is not ours, for [`Lake::put_file`]: a later change of the file does not reach the lake. All bytes of
+    /// the copy are shown to `see`, with what it has seen so far.
     ///
     /// # Errors
     /// [`Kind::Destination`].
-    pub async fn copy_of(&self, file: &FsPath) -> Result<FileCopy> {
+    pub async fn copy_of<T: Send + 'static>(
+        &self,
+        file: &FsPath,
+        mut seen: T,
+        see: fn(&mut T, &[u8]),
+    ) -> Result<(FileCopy, T)> {
         let folder = self.spool_dir()?;
         let copy = FileCopy { file: folder.path().join("copy"), _folder: folder };
-        tokio::fs::copy(file, &copy.file).await.map_err(|cause| not_writable(&self.shown, cause))?;
-        Ok(copy)
+        let (from, to) = (file.to_owned(), copy.file.clone());
+        let copied = tokio::task::spawn_blocking(move || {
+            let (mut from, mut copy) = (File::open(from)?, File::create_new(&to)?);
+            let (mut there, mut piece) = (File::open(&to)?, vec![0; COPIED_AT_ONCE]);
+            loop {
+                // By the kernel, where it can.
+                let copied = std::io::copy(&mut (&mut from).take(COPIED_AT_ONCE as u64), &mut copy)? as usize;
+                if copied == 0 {
+                    return Ok(seen);
+                }
+                // While it is in the cache of the core.
+                there.read_exact(&mut piece[..copied])?;
+                see(&mut seen, &piece[..copied]);
+            }
+        });
+        let copied = copied.await.map_err(|cause| {
+            Error::new(Kind::Bug, "the copy of a file stopped unexpectedly").caused_by(cause)
+        })?;
+        Ok((copy, copied.map_err(|cause| not_writable(&self.shown, cause))?))
     }
 
     async fn upload(&self, file: &FsPath, path: &Path) -> Result<()> {

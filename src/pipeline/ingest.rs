@@ -1,7 +1,7 @@
 //! The same flow from step 4 on, for files that a person downloaded.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -138,15 +138,19 @@ pub(super) async fn keep_raw(
     keep: bool,
     receipt: &mut WindowReceipt,
 ) -> Result<String> {
-    let kept = async {
-        match keep {
-            true => lake.copy_of(file).await.map(Some),
-            false => Ok(None),
-        }
+    let see: fn(&mut (Sha256, u64), &[u8]) = |(hasher, bytes), piece| {
+        hasher.update(piece);
+        *bytes += piece.len() as u64;
     };
-    let (hashed, copy) = tokio::join!(hash_of(file), kept);
-    let (sha256, bytes) = hashed?;
-    if let Some(copy) = copy? {
+    let (copy, (hasher, bytes)) = match keep {
+        true => {
+            let (copy, seen) = lake.copy_of(file, (Sha256::new(), 0), see).await?;
+            (Some(copy), seen)
+        }
+        false => (None, seen_of(file, see).await?),
+    };
+    let sha256: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if let Some(copy) = copy {
         lake.put_file(copy.file(), &raw_path(&sha256)).await?;
     }
     receipt.blob_bytes = bytes;
@@ -154,23 +158,27 @@ pub(super) async fn keep_raw(
     Ok(sha256)
 }
 
-/// SHA-256 of a file in hex, and its size in bytes.
-async fn hash_of(file: &Path) -> Result<(String, u64)> {
+/// What is seen of the bytes of a file.
+async fn seen_of<T: Default + Send + 'static>(file: &Path, see: fn(&mut T, &[u8])) -> Result<T> {
     let path = file.to_owned();
-    let hashed = tokio::task::spawn_blocking(move || {
-        let (mut reader, mut hasher) =
-            (BufReader::with_capacity(HASHED_AT_ONCE, File::open(path)?), Sha256::new());
-        let bytes = std::io::copy(&mut reader, &mut hasher)?;
-        Ok::<_, std::io::Error>((hasher.finalize(), bytes))
+    let seen = tokio::task::spawn_blocking(move || {
+        let (mut file, mut piece, mut seen) = (File::open(path)?, vec![0; SEEN_AT_ONCE], T::default());
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(seen),
+                Ok(read) => see(&mut seen, &piece[..read]),
+                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
+            }
+        }
     });
-    let hashed = hashed
+    let seen = seen
         .await
         .map_err(|cause| Error::new(Kind::Bug, "the hash of a file stopped unexpectedly").caused_by(cause))?;
-    let (hash, bytes) = hashed.map_err(|cause| {
+    seen.map_err(|cause| {
         Error::new(Kind::Source, "a file cannot be read").with("file", file.display()).caused_by(cause)
-    })?;
-    Ok((hash.iter().map(|byte| format!("{byte:02x}")).collect(), bytes))
+    })
 }
 
 /// Bytes: in the cache of a core while they are hashed.
-const HASHED_AT_ONCE: usize = 256 << 10;
+const SEEN_AT_ONCE: usize = 256 << 10;
