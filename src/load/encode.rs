@@ -371,12 +371,18 @@ fn coded<V: Value + Hash>(values: &[V]) -> Option<(Vec<V>, Vec<u32>)> {
     let room = values.len().min(2 * DISTINCT_AT_FIRST);
     let mut known: HashMap<V, u32, FixedState> =
         HashMap::with_capacity_and_hasher(room, FixedState::default());
+    // Rows are sorted: what stands before is often the same.
+    let mut before = None;
     for (seen, value) in values.iter().enumerate() {
-        let code = *known.entry(*value).or_insert_with(|| {
-            entries.push(*value);
-            bytes += value.size();
-            (entries.len() - 1) as u32
-        });
+        let code = match before {
+            Some((same, code)) if same == *value => code,
+            _ => *known.entry(*value).or_insert_with(|| {
+                entries.push(*value);
+                bytes += value.size();
+                (entries.len() - 1) as u32
+            }),
+        };
+        before = Some((*value, code));
         codes.push(code);
         if entries.len() > DISTINCT_AT_FIRST + seen / 2 || bytes > DICTIONARY_BYTES {
             return None;

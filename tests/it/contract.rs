@@ -159,7 +159,10 @@ async fn files_become_objects_and_come_back(lake: &Lake) {
     for (name, content) in [("large", &large), ("empty", &Vec::new())] {
         let (theirs, copy) = (dir.path().join(name), dir.path().join("copy"));
         std::fs::write(&theirs, content).unwrap();
-        lake.put_file(lake.copy_of(&theirs).await.unwrap().file(), &path(name)).await.unwrap();
+        let (kept, seen) =
+            lake.copy_of(&theirs, Vec::new(), |seen, bytes| seen.extend_from_slice(bytes)).await.unwrap();
+        assert!(seen == *content, "{name} was seen otherwise");
+        lake.put_file(kept.file(), &path(name)).await.unwrap();
         std::fs::write(&theirs, "changed afterwards").unwrap();
         assert_eq!(lake.size(&path(name)).await.unwrap(), Some(content.len() as u64));
         assert!(lake.copy_to(&path(name), &copy).await.unwrap());
