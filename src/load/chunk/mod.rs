@@ -131,7 +131,6 @@ impl Chunker {
 
     pub(super) fn encode<V: Value>(&mut self, column: &Column, values: &Values<'_, V>) -> Result<Chunk> {
         let mut pages = Pages::new(column.descr.clone());
-        let compression = if V::REPEATS { Compression::ZSTD(self.level) } else { Compression::UNCOMPRESSED };
         let mut bloom = column.bloom.then(|| values.bloom()).transpose()?;
         let entries = match values {
             Values::Plain(_) => None,
@@ -142,7 +141,7 @@ impl Chunker {
             V::put_all(entries, &mut self.page);
             self.tune(Search::USUAL)?;
             let num_values = entries.len() as u32;
-            let buf = self.compressed(compression)?;
+            let buf = self.compressed()?;
             let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
             pages.write(CompressedPage::new(page, self.page.len()))?;
         }
@@ -166,7 +165,7 @@ impl Chunker {
             }
             pages.bounds.push((bounds, (valid.len() - count) as i64));
             let page = Page::DataPage {
-                buf: self.compressed(compression)?,
+                buf: self.compressed()?,
                 num_values: valid.len() as u32,
                 encoding,
                 def_level_encoding: Encoding::RLE,
@@ -179,7 +178,7 @@ impl Chunker {
             first_value += count;
         }
         bloom.iter_mut().for_each(|bloom| bloom.fold_to_target_fpp(BLOOM_FALSE_SHARE));
-        pages.close(rows, values, compression, bloom)
+        pages.close(rows, values, self.level, bloom)
     }
 
     /// A level that somebody has chosen is left as it is.
@@ -195,11 +194,8 @@ impl Chunker {
     }
 
     /// What stands in `page`.
-    fn compressed(&mut self, compression: Compression) -> Result<Bytes> {
-        match compression {
-            Compression::UNCOMPRESSED => Ok(Bytes::copy_from_slice(&self.page)),
-            _ => self.zstd.compress(&self.page).map(Bytes::from).map_err(failed),
-        }
+    fn compressed(&mut self) -> Result<Bytes> {
+        self.zstd.compress(&self.page).map(Bytes::from).map_err(failed)
     }
 }
 
@@ -317,7 +313,7 @@ impl<V: Value> Pages<V> {
         self,
         rows: usize,
         values: &Values<'_, V>,
-        compression: Compression,
+        level: ZstdLevel,
         bloom_filter: Option<Sbbf>,
     ) -> Result<Chunk> {
         let column_index = self.column_index()?;
@@ -337,7 +333,7 @@ impl<V: Value> Pages<V> {
         Ok(Chunk {
             bytes: Bytes::from(self.sink.into_inner()?),
             rows,
-            compression,
+            compression: Compression::ZSTD(level),
             uncompressed: self.uncompressed,
             encodings: EncodingMask::new_from_encodings(encodings.iter()),
             pages: stats,

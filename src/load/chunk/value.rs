@@ -29,9 +29,6 @@ pub(in crate::load) trait Value: Copy + Ord {
     /// Whether the format has dictionaries of them.
     const MAY_BE_CODED: bool = true;
 
-    /// Whether there is anything to compress.
-    const REPEATS: bool = true;
-
     /// How zstd looks for repetitions, at its first level, among values as they stand.
     const SEARCH: Search = Search::USUAL;
 
@@ -245,10 +242,8 @@ impl Value for i128 {
     }
 }
 
-/// Bytes of a fixed length: hashes, of which no bit tells another.
+/// Bytes of a fixed length.
 impl Value for [u8; 16] {
-    const REPEATS: bool = false;
-
     fn put(self, page: &mut Vec<u8>) {
         page.extend_from_slice(&self);
     }
