@@ -299,6 +299,25 @@ mod tests {
         }
     }
 
+    /// Bytes are looked at by the word: each of them must count.
+    #[test]
+    fn a_byte_that_does_not_belong_there_is_seen() {
+        let text = b"2026-10-17T10:11:12";
+        for (at, byte) in (0..text.len()).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+            let mut cell = *text;
+            cell[at] = byte;
+            let fits = match text[at] {
+                b'T' => b"Tt ".contains(&byte),
+                digit if digit.is_ascii_digit() => byte.is_ascii_digit(),
+                mark => byte == mark,
+            };
+            let fits = fits && number(&cell[..4]).is_some_and(|year| YEARS.contains(&year));
+            let text = String::from_utf8_lossy(&cell);
+            let expected = format!("{text}Z").parse::<Timestamp>().ok().filter(|_| fits);
+            assert_eq!(parse_timestamp(&cell, None).ok(), expected.map(Timestamp::as_microsecond), "{text}");
+        }
+    }
+
     #[test]
     fn slashes_mean_what_the_order_says_and_nothing_without_one() {
         let september_10 = parse_date(b"2026-09-10", None).unwrap();
