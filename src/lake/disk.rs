@@ -166,7 +166,8 @@ impl Disk {
             match fs::File::open(&folder).and_then(|folder| folder.sync_all()) {
                 // Another process has removed it, with what was in it.
                 Err(cause) if cause.kind() == Io::NotFound => {}
-                synced => synced.map_err(|cause| not_writable(&self.shown, cause))?,
+                synced => synced
+                    .map_err(|cause| not_writable(&self.shown, cause).with("folder", folder.display()))?,
             }
         }
         Ok(())
