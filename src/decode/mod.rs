@@ -40,6 +40,7 @@
 
 mod ahead;
 mod archive;
+mod blocks;
 mod census;
 mod container;
 mod encoding;

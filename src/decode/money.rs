@@ -1,14 +1,14 @@
 //! The money of a text, summed from its bytes.
 //!
-//! This is the text side of the balance. It shares nothing with the reader that cuts records, nor with the code that
-//! makes a cell a decimal: a mistake there must show as a difference here, not stand in both sums.
+//! This is the text side of the balance. It shares nothing with the reader that cuts records but how bytes are compared
+//! ([`super::blocks`]), nor with the code that makes a cell a decimal: a mistake there must show as a difference here, not stand in
+//! both sums.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use wide::u8x64;
-
+use super::blocks::{BLOCK_BYTES, BlockWork, Equal, in_blocks};
 use super::census::Census;
 use super::header::Dialect;
 use crate::model::{CurrencyCell, MONEY_SCALE, MoneyCell, RawBatch, Totals};
@@ -113,79 +113,14 @@ impl<'a> MoneyCounter<'a> {
                 from += 1;
                 continue;
             }
-            let end = self.find_quickly(text, from).unwrap_or_else(|| self.find(text, from));
+            let quickly = in_blocks(QuickFind { counter: self, text, from });
+            let end = quickly.unwrap_or_else(|| self.find(text, from));
             self.add_record(text);
             from = end + 1;
         }
     }
 
-    /// Finds the cells that count in the record that begins at `from`, and where it ends: many bytes at once, by counting the
-    /// delimiters outside quotes. Whether a byte is outside, the number of quotes before it tells, as long as each of them
-    /// opens a cell or closes one: `None` where one does not, and near the end of the text.
-    fn find_quickly(&mut self, text: &[u8], from: usize) -> Option<usize> {
-        let mut at = from;
-        // All bits: the bytes looked at begin inside quotes.
-        let mut inside_before = 0;
-        // Whether the byte before them may stand before an opening quote.
-        let mut ready = 1;
-        let (mut next, mut start) = (0, from);
-        // Delimiters to pass before the next cell that counts, or its end where it has begun.
-        let mut ahead = self.wanted[0];
-        let mut begun = ahead == 0;
-        loop {
-            let seen = Seen::of(text.get(at..)?.first_chunk()?, self.dialect);
-            let (mut delimiters, mut line_ends) = (seen.delimiters, seen.line_ends);
-            let stops = delimiters | line_ends | seen.quotes;
-            if seen.quotes | inside_before != 0 {
-                let mut inside = seen.quotes;
-                for step in [1, 2, 4, 8, 16, 32] {
-                    inside ^= inside << step;
-                }
-                inside ^= inside_before;
-                (delimiters, line_ends) = (delimiters & !inside, line_ends & !inside);
-                let first = line_ends & line_ends.wrapping_neg();
-                let opens = seen.quotes & inside & first.wrapping_sub(1);
-                if opens & !(stops << 1 | ready) != 0 {
-                    return None;
-                }
-                inside_before = 0u64.wrapping_sub(inside >> (SEEN_AT_ONCE - 1));
-            }
-            ready = stops >> (SEEN_AT_ONCE - 1);
-            let line_end = line_ends & line_ends.wrapping_neg();
-            delimiters &= line_end.wrapping_sub(1);
-            let mut count = delimiters.count_ones() as usize;
-            loop {
-                if begun {
-                    let ends = delimiters | line_end;
-                    if ends == 0 {
-                        break;
-                    }
-                    self.places[next] = start..at + ends.trailing_zeros() as usize;
-                    next += 1;
-                    begun = false;
-                    ahead = self.wanted.get(next).map_or(usize::MAX, |index| index - self.wanted[next - 1]);
-                }
-                if ahead > count {
-                    ahead -= count;
-                    break;
-                }
-                count -= ahead;
-                for _ in 1..ahead {
-                    delimiters &= delimiters - 1;
-                }
-                start = at + delimiters.trailing_zeros() as usize + 1;
-                delimiters &= delimiters - 1;
-                begun = true;
-            }
-            if line_end != 0 {
-                self.places[next..].fill(0..0);
-                return Some(at + line_end.trailing_zeros() as usize);
-            }
-            at += SEEN_AT_ONCE;
-        }
-    }
-
-    /// The same for any record, cell by cell.
+    /// Finds the cells that count in the record that begins at `from`, and where it ends; cell by cell.
     fn find(&mut self, text: &[u8], from: usize) -> usize {
         self.places.fill(0..0);
         let (mut start, mut index) = (from, 0);
@@ -282,6 +217,84 @@ impl<'a> MoneyCounter<'a> {
     }
 }
 
+/// Finds what [`MoneyCounter::find`] does, many bytes at once: by counting the delimiters outside quotes. Whether a byte is outside, the number of quotes before it tells, as long as each of them
+/// opens a cell or closes one: `None` where one does not, and near the end of the text.
+struct QuickFind<'a, 'm> {
+    counter: &'a mut MoneyCounter<'m>,
+    text: &'a [u8],
+    from: usize,
+}
+
+impl BlockWork for QuickFind<'_, '_> {
+    type Done = Option<usize>;
+
+    #[inline(always)]
+    fn work(self, equal: impl Equal) -> Option<usize> {
+        let QuickFind { counter, text, from } = self;
+        let mut at = from;
+        // All bits: the bytes looked at begin inside quotes.
+        let mut inside_before = 0;
+        // Whether the byte before them may stand before an opening quote.
+        let mut ready = 1;
+        let (mut next, mut start) = (0, from);
+        // Delimiters to pass before the next cell that counts, or its end where it has begun.
+        let mut ahead = counter.wanted[0];
+        let mut begun = ahead == 0;
+        loop {
+            let seen = Seen::of(text.get(at..)?.first_chunk()?, counter.dialect, equal);
+            let (mut delimiters, mut line_ends) = (seen.delimiters, seen.line_ends);
+            let stops = delimiters | line_ends | seen.quotes;
+            if seen.quotes | inside_before != 0 {
+                let mut inside = seen.quotes;
+                for step in [1, 2, 4, 8, 16, 32] {
+                    inside ^= inside << step;
+                }
+                inside ^= inside_before;
+                (delimiters, line_ends) = (delimiters & !inside, line_ends & !inside);
+                let first = line_ends & line_ends.wrapping_neg();
+                let opens = seen.quotes & inside & first.wrapping_sub(1);
+                if opens & !(stops << 1 | ready) != 0 {
+                    return None;
+                }
+                inside_before = 0u64.wrapping_sub(inside >> (BLOCK_BYTES - 1));
+            }
+            ready = stops >> (BLOCK_BYTES - 1);
+            let line_end = line_ends & line_ends.wrapping_neg();
+            delimiters &= line_end.wrapping_sub(1);
+            let mut count = delimiters.count_ones() as usize;
+            loop {
+                if begun {
+                    let ends = delimiters | line_end;
+                    if ends == 0 {
+                        break;
+                    }
+                    counter.places[next] = start..at + ends.trailing_zeros() as usize;
+                    next += 1;
+                    begun = false;
+                    ahead =
+                        counter.wanted.get(next).map_or(usize::MAX, |index| index - counter.wanted[next - 1]);
+                }
+                if ahead > count {
+                    ahead -= count;
+                    break;
+                }
+                count -= ahead;
+                for _ in 1..ahead {
+                    delimiters &= delimiters - 1;
+                }
+                start = at + delimiters.trailing_zeros() as usize + 1;
+                delimiters &= delimiters - 1;
+                begun = true;
+            }
+            if line_end != 0 {
+                counter.places[next..].fill(0..0);
+                return Some(at + line_end.trailing_zeros() as usize);
+            }
+            at += BLOCK_BYTES;
+        }
+    }
+}
+
 /// A text of at most seven bytes as a number, with its length.
 fn short(text: &[u8]) -> Option<u64> {
     let number = text.iter().fold(text.len() as u64, |number, byte| number << 8 | u64::from(*byte));
@@ -321,9 +334,6 @@ fn unquoted(cell: &[u8], dialect: Dialect) -> Cow<'_, [u8]> {
     Cow::Owned(text)
 }
 
-/// A bit of a word for each.
-const SEEN_AT_ONCE: usize = 64;
-
 /// Of some bytes, the lowest bit for the first.
 struct Seen {
     delimiters: u64,
@@ -332,14 +342,12 @@ struct Seen {
 }
 
 impl Seen {
-    #[inline]
-    fn of(bytes: &[u8; SEEN_AT_ONCE], dialect: Dialect) -> Self {
-        let bytes = u8x64::new(*bytes);
-        let are = |byte| bytes.simd_eq(u8x64::splat(byte));
+    #[inline(always)]
+    fn of(bytes: &[u8; BLOCK_BYTES], dialect: Dialect, equal: impl Equal) -> Self {
         Seen {
-            delimiters: are(dialect.delimiter).to_bitmask(),
-            line_ends: (are(b'\n') | are(b'\r')).to_bitmask(),
-            quotes: if dialect.quotes { are(b'"').to_bitmask() } else { 0 },
+            delimiters: equal(bytes, dialect.delimiter),
+            line_ends: equal(bytes, b'\n') | equal(bytes, b'\r'),
+            quotes: if dialect.quotes { equal(bytes, b'"') } else { 0 },
         }
     }
 }
@@ -567,7 +575,8 @@ mod tests {
                     from += 1;
                     continue;
                 }
-                let quick = counter.find_quickly(text, from).map(|end| (end, counter.places.clone()));
+                let quick = in_blocks(QuickFind { counter: &mut counter, text, from });
+                let quick = quick.map(|end| (end, counter.places.clone()));
                 let found = counter.find(text, from);
                 if let Some(quick) = quick {
                     prop_assert_eq!(quick, (found, counter.places.clone()));

@@ -3,8 +3,7 @@
 //! The cells stay where they stand: a record becomes the places of its cells. Only a cell with a doubled quote in it, or
 //! with text behind its closing quote, is written anew.
 
-use wide::u8x64;
-
+use super::blocks::{BLOCK_BYTES, BlockWork, Equal, in_blocks};
 use super::header::Dialect;
 
 /// What a search for one record came to.
@@ -78,6 +77,27 @@ impl Cells {
         self.places.push([start as u32, end as u32]);
     }
 
+    /// Adds the cells that end at these bits of the block at `at`, the first of which begins at `start`. Gives back where the
+    /// next one begins. Some are written whether there are as many or not: how many a block has no processor can guess.
+    #[inline(always)]
+    fn push_all(&mut self, mut start: usize, at: usize, mut ends: u64) -> usize {
+        let count = self.places.len() + ends.count_ones() as usize;
+        let behind_last = (u64::BITS - ends.leading_zeros()) as usize;
+        let next = if ends == 0 { start } else { at + behind_last };
+        while ends != 0 {
+            let some: [[u32; 2]; WRITTEN_AT_ONCE] = std::array::from_fn(|_| {
+                let end = at + ends.trailing_zeros() as usize;
+                let place = [start as u32, end as u32];
+                start = end + 1;
+                ends &= ends.wrapping_sub(1);
+                place
+            });
+            self.places.extend_from_slice(&some);
+        }
+        self.places.truncate(count);
+        next
+    }
+
     /// Writes the next cell anew: quotes around it are gone, and doubled ones are single; what stands behind it belongs to it.
     fn rewritten(&mut self, quoted: &[u8], behind: &[u8]) -> [u32; 2] {
         let start = self.rewritten.len();
@@ -101,23 +121,56 @@ impl Splitter {
     /// Adds the cells of the record that begins at `from`, as far as they are whole. `at_end`: no text follows.
     pub(super) fn record(&self, text: &[u8], from: usize, at_end: bool, cells: &mut Cells) -> Split {
         let before = cells.places.len();
-        if let Some((end, lines)) = self.usual_record(text, from, cells) {
+        if let Some((end, lines)) = in_blocks(UsualRecord { dialect: self.dialect, text, from, cells }) {
             return Split::Record { end, lines };
         }
         cells.truncate(before);
         self.any_record(text, from, at_end, cells)
     }
 
-    /// A record whose quotes stand around whole cells, in blocks of bytes: where it ends, and whether it goes over several lines.
-    /// `None`, with some cells added, for another one and at the end of the text.
-    fn usual_record(&self, text: &[u8], from: usize, cells: &mut Cells) -> Option<(usize, bool)> {
+    /// Any record, cell by cell.
+    fn any_record(&self, text: &[u8], from: usize, at_end: bool, cells: &mut Cells) -> Split {
+        let mut start = from;
+        let ends = Ends { text, delimiter: self.dialect.delimiter };
+        let end_of_text = at_end.then_some(text.len());
+        loop {
+            let end = if self.dialect.quotes && text.get(start) == Some(&b'"') {
+                quoted(ends, start, at_end, cells)
+            } else {
+                let end = ends.next(start).or(end_of_text);
+                end.inspect(|end| cells.push(start, *end))
+            };
+            match end {
+                None => return Split::Incomplete { cell: start },
+                Some(end) if text.get(end) == Some(&self.dialect.delimiter) => start = end + 1,
+                Some(end) => return Split::Record { end, lines: true },
+            }
+        }
+    }
+}
+
+/// A record whose quotes stand around whole cells, in blocks of bytes: where it ends, and whether it goes over several lines.
+/// `None`, with some cells added, for another one and at the end of the text.
+struct UsualRecord<'a> {
+    dialect: Dialect,
+    text: &'a [u8],
+    from: usize,
+    cells: &'a mut Cells,
+}
+
+impl BlockWork for UsualRecord<'_> {
+    type Done = Option<(usize, bool)>;
+
+    #[inline(always)]
+    fn work(self, equal: impl Equal) -> Option<(usize, bool)> {
+        let UsualRecord { dialect, text, from, cells } = self;
         let (mut start, mut at) = (from, from);
         let mut before = Before { quoted: 0, end: 1, quote: 0 };
         // Whether the cell that is open has a doubled quote in it.
         let mut doubled = false;
         let mut lines_inside = 0;
         loop {
-            let block = Block::of(text.get(at..)?.first_chunk()?, self.dialect);
+            let block = Block::of(text.get(at..)?.first_chunk()?, dialect, equal);
             let (mut ends, mut twice) = (block.delimiters | block.line_ends, 0);
             let has_quotes = block.quotes | before.quoted != 0;
             let mut line_ends = block.line_ends;
@@ -139,13 +192,16 @@ impl Splitter {
             (before.end, before.quote) = (ends >> (BLOCK_BYTES - 1), block.quotes >> (BLOCK_BYTES - 1));
             // Up to the first line end; all where there is none.
             ends &= line_ends ^ line_ends.wrapping_sub(1);
-            cells.places.reserve(BLOCK_BYTES);
-            let may_be_quoted = has_quotes || self.dialect.quotes && text.get(start) == Some(&b'"');
+            let may_be_quoted = has_quotes || dialect.quotes && text.get(start) == Some(&b'"');
+            if !may_be_quoted {
+                start = cells.push_all(start, at, ends);
+                ends = 0;
+            }
             while ends != 0 {
                 let bit = ends.trailing_zeros();
                 let end = at + bit as usize;
                 let mut place = [start as u32, end as u32];
-                if may_be_quoted && text[start] == b'"' {
+                if text[start] == b'"' {
                     if text[end - 1] != b'"' {
                         return None;
                     }
@@ -165,26 +221,6 @@ impl Splitter {
             }
             doubled |= twice != 0;
             at += BLOCK_BYTES;
-        }
-    }
-
-    /// Any record, cell by cell.
-    fn any_record(&self, text: &[u8], from: usize, at_end: bool, cells: &mut Cells) -> Split {
-        let mut start = from;
-        let ends = Ends { text, delimiter: self.dialect.delimiter };
-        let end_of_text = at_end.then_some(text.len());
-        loop {
-            let end = if self.dialect.quotes && text.get(start) == Some(&b'"') {
-                quoted(ends, start, at_end, cells)
-            } else {
-                let end = ends.next(start).or(end_of_text);
-                end.inspect(|end| cells.push(start, *end))
-            };
-            match end {
-                None => return Split::Incomplete { cell: start },
-                Some(end) if text.get(end) == Some(&self.dialect.delimiter) => start = end + 1,
-                Some(end) => return Split::Record { end, lines: true },
-            }
         }
     }
 }
@@ -216,6 +252,9 @@ fn quoted(ends: Ends<'_>, start: usize, at_end: bool, cells: &mut Cells) -> Opti
     Some(end)
 }
 
+/// Cells: a block of the reference shape has between six and seven.
+const WRITTEN_AT_ONCE: usize = 8;
+
 /// The bytes that may end a cell.
 #[derive(Clone, Copy)]
 struct Ends<'a> {
@@ -230,9 +269,6 @@ impl Ends<'_> {
         memchr::memchr3(self.delimiter, b'\n', b'\r', rest).map(|end| from + end)
     }
 }
-
-/// As many bytes as a word has bits.
-const BLOCK_BYTES: usize = 64;
 
 /// A bit for each byte of a block, the lowest for the first byte.
 struct Block {
@@ -252,14 +288,12 @@ struct Before {
 }
 
 impl Block {
-    #[inline]
-    fn of(bytes: &[u8; BLOCK_BYTES], dialect: Dialect) -> Self {
-        let block = u8x64::new(*bytes);
-        let are = |byte| block.simd_eq(u8x64::splat(byte));
+    #[inline(always)]
+    fn of(bytes: &[u8; BLOCK_BYTES], dialect: Dialect, equal: impl Equal) -> Self {
         Block {
-            delimiters: are(dialect.delimiter).to_bitmask(),
-            line_ends: (are(b'\n') | are(b'\r')).to_bitmask(),
-            quotes: if dialect.quotes { are(b'"').to_bitmask() } else { 0 },
+            delimiters: equal(bytes, dialect.delimiter),
+            line_ends: equal(bytes, b'\n') | equal(bytes, b'\r'),
+            quotes: if dialect.quotes { equal(bytes, b'"') } else { 0 },
         }
     }
 }
@@ -288,7 +322,8 @@ mod tests {
             let mut from = 0;
             while from < text.len() {
                 let (mut usual, mut any) = (Cells::default(), Cells::default());
-                let end = splitter.usual_record(text, from, &mut usual);
+                let work = UsualRecord { dialect: splitter.dialect, text, from, cells: &mut usual };
+                let end = in_blocks(work);
                 let split = splitter.any_record(text, from, true, &mut any);
                 let Split::Record { end: expected, .. } = split else { panic!("{split:?}") };
                 if let Some((end, lines)) = end {
