@@ -1,8 +1,6 @@
 //! Between a lake and files of this machine: where files are written before they become objects, and where objects are
 //! looked at.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path as FsPath, PathBuf};
 
 use bytes::Bytes;
@@ -22,22 +20,6 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many of them are under way.
 const PARTS_TOGETHER: usize = 2;
-
-/// Bytes of a file that are copied and then looked at.
-const COPIED_AT_ONCE: usize = 256 << 10;
-
-/// A copy of a file, which goes with its folder.
-pub struct FileCopy {
-    file: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl FileCopy {
-    #[must_use]
-    pub fn file(&self) -> &FsPath {
-        &self.file
-    }
-}
 
 /// Where an export's bytes stand until its rows are committed.
 #[derive(Debug)]
@@ -109,43 +91,14 @@ impl Lake {
         }
     }
 
-    /// A copy of a file that is not ours, for [`Lake::put_file`]: a later change of the file does not reach the lake. All bytes of
-    /// the copy are shown to `see`, with what it has seen so far.
-    ///
-    /// # Errors
-    /// [`Kind::Destination`].
-    pub async fn copy_of<T: Send + 'static>(
-        &self,
-        file: &FsPath,
-        mut seen: T,
-        see: fn(&mut T, &[u8]),
-    ) -> Result<(FileCopy, T)> {
-        let folder = self.spool_dir()?;
-        let copy = FileCopy { file: folder.path().join("copy"), _folder: folder };
-        let (from, to) = (file.to_owned(), copy.file.clone());
-        let copied = tokio::task::spawn_blocking(move || {
-            let (mut from, mut copy) = (File::open(from)?, File::create_new(&to)?);
-            let (mut there, mut piece) = (File::open(&to)?, vec![0; COPIED_AT_ONCE]);
-            loop {
-                // By the kernel, where it can.
-                let copied = std::io::copy(&mut (&mut from).take(COPIED_AT_ONCE as u64), &mut copy)? as usize;
-                if copied == 0 {
-                    return Ok(seen);
-                }
-                // While it is in the cache of the core.
-                there.read_exact(&mut piece[..copied])?;
-                see(&mut seen, &piece[..copied]);
-            }
-        });
-        let copied = copied.await.map_err(|cause| {
-            Error::new(Kind::Bug, "the copy of a file stopped unexpectedly").caused_by(cause)
-        })?;
-        Ok((copy, copied.map_err(|cause| not_writable(&self.shown, cause))?))
+    /// Why a file of [`Lake::spool_dir`] cannot be written.
+    pub fn not_writable(&self, cause: std::io::Error) -> Error {
+        not_writable(&self.shown, cause)
     }
 
     async fn upload(&self, file: &FsPath, path: &Path) -> Result<()> {
         let failed = |cause| self.failed(cause, "written", path);
-        let unreadable = |cause| not_writable(&self.shown, cause);
+        let unreadable = |cause| self.not_writable(cause);
         let mut reader = tokio::fs::File::open(file).await.map_err(unreadable)?;
         let bytes = reader.metadata().await.map_err(unreadable)?.len();
         let mut next = async || {
@@ -210,7 +163,7 @@ impl Lake {
     /// [`Kind::Destination`].
     pub async fn copy_to(&self, path: &Path, file: &FsPath) -> Result<bool> {
         let Some(bytes) = self.size(path).await? else { return Ok(false) };
-        let unwritable = |cause| not_writable(&self.shown, cause);
+        let unwritable = |cause| self.not_writable(cause);
         // What stands there may be a link to the object itself, which must not be written into.
         let _absent = tokio::fs::remove_file(file).await;
         let mut out = tokio::fs::File::create_new(file).await.map_err(unwritable)?;

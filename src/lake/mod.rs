@@ -43,7 +43,7 @@ mod trial;
 
 pub use accounts::{Identity, check_identity, expiries};
 pub use chain::{AsOf, Chain, CommitOutcome};
-pub use files::{ExportSpool, FileCopy};
+pub use files::ExportSpool;
 pub use held::{Held, HeldExport, Resolution};
 pub use ledger::{Entry, ExportState, Ledger, LedgerEvent, Taken, Wish};
 pub use location::Location;

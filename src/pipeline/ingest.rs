@@ -1,7 +1,7 @@
 //! The same flow from step 4 on, for files that a person downloaded.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -131,54 +131,53 @@ pub(super) fn check_readable(file: &PathBuf) -> Result<()> {
         .hint("name files that exist and that you may read; nothing was changed"))
 }
 
-/// Notes hash and size of the file, and keeps its bytes in the lake if it shall.
+/// Notes hash and size of the file, and keeps its bytes in the lake if it shall: a later change of the file does not reach
+/// them.
 pub(super) async fn keep_raw(
     lake: &Lake,
     file: &Path,
     keep: bool,
     receipt: &mut WindowReceipt,
 ) -> Result<String> {
-    let see: fn(&mut (Sha256, u64), &[u8]) = |(hasher, bytes), piece| {
-        hasher.update(piece);
-        *bytes += piece.len() as u64;
+    let spool = keep.then(|| lake.spool_dir()).transpose()?;
+    let copy = spool.as_ref().map(|spool| spool.path().join("copy"));
+    let work = {
+        let (lake, file, copy) = (lake.clone(), file.to_owned(), copy.clone());
+        tokio::task::spawn_blocking(move || hash_and_copy(&lake, &file, copy.as_deref()))
     };
-    let (copy, (hasher, bytes)) = match keep {
-        true => {
-            let (copy, seen) = lake.copy_of(file, (Sha256::new(), 0), see).await?;
-            (Some(copy), seen)
-        }
-        false => (None, seen_of(file, see).await?),
-    };
-    let sha256: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let (sha256, bytes) = work.await.map_err(|cause| {
+        Error::new(Kind::Bug, "the hash of a file stopped unexpectedly").caused_by(cause)
+    })??;
     if let Some(copy) = copy {
-        lake.put_file(copy.file(), &raw_path(&sha256)).await?;
+        lake.put_file(&copy, &raw_path(&sha256)).await?;
     }
     receipt.blob_bytes = bytes;
     receipt.blob_sha256 = Some(sha256.clone());
     Ok(sha256)
 }
 
-/// What is seen of the bytes of a file.
-async fn seen_of<T: Default + Send + 'static>(file: &Path, see: fn(&mut T, &[u8])) -> Result<T> {
-    let path = file.to_owned();
-    let seen = tokio::task::spawn_blocking(move || {
-        let (mut file, mut piece, mut seen) = (File::open(path)?, vec![0; SEEN_AT_ONCE], T::default());
-        loop {
-            match file.read(&mut piece) {
-                Ok(0) => return Ok(seen),
-                Ok(read) => see(&mut seen, &piece[..read]),
-                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(cause),
-            }
-        }
-    });
-    let seen = seen
-        .await
-        .map_err(|cause| Error::new(Kind::Bug, "the hash of a file stopped unexpectedly").caused_by(cause))?;
-    seen.map_err(|cause| {
+/// The hash and the size of a file, of which each piece is copied while it is in the cache of a core.
+fn hash_and_copy(lake: &Lake, file: &Path, copy: Option<&Path>) -> Result<(String, u64)> {
+    let unreadable = |cause| {
         Error::new(Kind::Source, "a file cannot be read").with("file", file.display()).caused_by(cause)
-    })
+    };
+    let unwritable = |cause| lake.not_writable(cause);
+    let mut from = File::open(file).map_err(unreadable)?;
+    let mut copy = copy.map(File::create_new).transpose().map_err(unwritable)?;
+    let (mut hasher, mut bytes, mut piece) = (Sha256::new(), 0, vec![0; PIECE_BYTES]);
+    loop {
+        let read = match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => &piece[..read],
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
+            Err(cause) => return Err(unreadable(cause)),
+        };
+        hasher.update(read);
+        copy.iter_mut().try_for_each(|copy| copy.write_all(read)).map_err(unwritable)?;
+        bytes += read.len() as u64;
+    }
+    Ok((hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect(), bytes))
 }
 
-/// Bytes: in the cache of a core while they are hashed.
-const SEEN_AT_ONCE: usize = 256 << 10;
+/// Of 157 MB, pieces of 256 KiB took 43 ms to be read and written, of 64 KiB 47 and of 1 MiB 60 and more.
+const PIECE_BYTES: usize = 256 << 10;
