@@ -65,7 +65,9 @@ impl PartWriter {
             }
             row_group.close()
         };
-        write().map_err(|cause| not_written(cause, &self.path)).map(|_| ())
+        write().map_err(|cause| not_written(cause, &self.path))?;
+        file.inner().get_ref().begin_to_disk();
+        Ok(())
     }
 
     /// Ends the file so far, to be a part of the whole: the metadata of its row groups stay in memory no longer.
@@ -282,6 +284,21 @@ struct HashingFile {
     file: File,
     hasher: blake3::Hasher,
     bytes: u64,
+}
+
+impl HashingFile {
+    /// Lets what was written go to the disk while more is typed. Nobody waits for it, and what fails is told by the
+    /// sync at the end, of which little is left then.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "sync_file_range has no safe wrapper")]
+    fn begin_to_disk(&self) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open as long as the file, and no memory is handed over.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    fn begin_to_disk(&self) {}
 }
 
 impl Write for HashingFile {

@@ -291,6 +291,8 @@ impl<'a> Stager<'a> {
             self.waiting_bytes = memory_of(&rest, &mut self.dictionaries);
             self.batches.push(rest);
         }
+        // Many buffers, which nobody waits for. Without a thread they go here.
+        let _free = thread::Builder::new().spawn(move || drop(batches));
         Ok(())
     }
 

@@ -139,13 +139,13 @@ impl Chunker {
         if let Some(entries) = entries.filter(|entries| !entries.is_empty()) {
             self.page.clear();
             V::put_all(entries, &mut self.page);
-            self.tune(Search::USUAL)?;
+            self.tune(V::SEARCH)?;
             let num_values = entries.len() as u32;
             let buf = self.compressed()?;
             let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
             pages.write(CompressedPage::new(page, self.page.len()))?;
         }
-        self.tune(if entries.is_some() { Search::USUAL } else { V::SEARCH })?;
+        self.tune(if entries.is_some() { Search::CODES } else { V::SEARCH })?;
         let (rows, mut first, mut first_value) = (column.valid.len(), 0, 0);
         let page_rows = values.page_rows(rows).min(self.page_rows);
         while first < rows {
@@ -185,6 +185,7 @@ impl Chunker {
     fn tune(&mut self, search: Search) -> Result<()> {
         let is_fastest = self.level.compression_level() == 1;
         let parameters = [
+            CParameter::HashLog(search.hash_log),
             CParameter::MinMatch(search.min_match),
             CParameter::TargetLength(search.target_length),
             CParameter::LiteralCompressionMode(search.letters),

@@ -11,6 +11,8 @@ pub(super) const BOUND_BYTES: usize = 64;
 /// How zstd looks for repetitions; 0: as its level says.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::load) struct Search {
+    /// How many beginnings it remembers, as a power of 2.
+    pub hash_log: u32,
     /// The shortest repetition that it takes, in bytes.
     pub min_match: u32,
     /// How far it steps on where nothing repeats.
@@ -21,7 +23,12 @@ pub(in crate::load) struct Search {
 }
 
 impl Search {
-    pub const USUAL: Search = Search { min_match: 0, target_length: 0, letters: ParamSwitch::Auto };
+    pub const USUAL: Search =
+        Search { hash_log: 0, min_match: 0, target_length: 0, letters: ParamSwitch::Auto };
+
+    /// Numbers of entries, packed by bits: many repeat, or nothing does. 3,812 small pages took 8 ms in place of 18 and became 4.16 MB
+    /// in place of 4.03.
+    pub const CODES: Search = Search { hash_log: 11, min_match: 7, target_length: 1, ..Search::USUAL };
 }
 
 /// A value as it stands in a column; ordered as Parquet orders it.
@@ -91,7 +98,8 @@ pub(in crate::load) struct Bound {
 impl Value for &str {
     /// Identifiers, as a rule, which have little in common but their alphabet: of GUIDs, a page of 220 KB took 285 us in place of 480
     /// and became 115 KB in place of 113; of numbers with letters before them, 72 KB took 138 us in place of 238.
-    const SEARCH: Search = Search { min_match: 7, target_length: 8, letters: ParamSwitch::Enable };
+    const SEARCH: Search =
+        Search { hash_log: 0, min_match: 7, target_length: 8, letters: ParamSwitch::Enable };
 
     fn rank(self) -> u64 {
         rank_of(self.as_bytes())
