@@ -52,12 +52,8 @@ pub struct Duplicate {
 /// ```
 #[must_use]
 pub fn comparable_name(header: &str) -> String {
-    header
-        .trim_start_matches('\u{feff}')
-        .chars()
-        .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-' | '/'))
-        .flat_map(char::to_lowercase)
-        .collect()
+    let counts = |letter: &char| !letter.is_whitespace() && !matches!(letter, '_' | '-' | '/');
+    header.trim_start_matches('\u{feff}').chars().filter(counts).collect::<String>().to_lowercase()
 }
 
 /// Columns without which a file is not one of this dataset: those that are never blank, and the key. Without a key
