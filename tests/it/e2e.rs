@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sha2::Digest;
 
 use crate::world::{AS_OF, ROWS_PER_MONTH, World};
 
@@ -143,6 +144,26 @@ fn bytes_that_are_there_are_not_read_again() {
     world.pipeline("", "[decode]\nencoding = \"utf-8\"\n");
     assert_eq!(run(), (0, 3));
     assert_eq!(run(), (3, 3));
+}
+
+/// Byte for byte, whatever becomes of the file afterwards.
+#[test]
+fn a_file_of_ingest_is_kept_as_it_was() {
+    let world = World::new();
+    let mut text = String::from(
+        "earningId,participantId,programName,earningType,earningAmount,earningAmountUSD,earningDate,paymentStatus,transactionCurrency\n",
+    );
+    // More than is copied at once.
+    (0..10_000).for_each(|row| text += &format!("E-{row},1,CSP,Rebate,5,5,2026-09-03,SENT,USD\n"));
+    let file = world.write("all.csv", &text);
+    let ingest = ["ingest", "--dataset", "transaction_history", "--account", "contoso", "--lake", "lake"];
+    world.ok(&[&ingest[..], &[file.to_str().unwrap()]].concat());
+    std::fs::write(&file, "changed afterwards").unwrap();
+    let kept = world.files("lake/_payoutlake/raw");
+    let [(name, bytes)] = kept.as_slice() else { panic!("{} files", kept.len()) };
+    assert!(bytes == text.as_bytes(), "other bytes were kept");
+    assert_eq!(*name, format!("{:x}", sha2::Sha256::digest(&text)));
+    assert!(world.files("lake/_payoutlake/tmp").is_empty(), "a copy stays behind");
 }
 
 #[test]
