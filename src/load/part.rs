@@ -65,9 +65,15 @@ impl PartWriter {
             }
             row_group.close()
         };
-        write().map_err(|cause| not_written(cause, &self.path))?;
-        file.inner().get_ref().begin_to_disk();
-        Ok(())
+        write().map_err(|cause| not_written(cause, &self.path)).map(|_| ())
+    }
+
+    /// The file that row groups are written to by now, a second time, where [`begin_to_disk`] does something.
+    pub(super) fn file(&self) -> Option<File> {
+        if cfg!(not(all(target_os = "linux", target_env = "gnu"))) {
+            return None;
+        }
+        self.open.as_ref()?.inner().get_ref().file.try_clone().ok()
     }
 
     /// Ends the file so far, to be a part of the whole: the metadata of its row groups stay in memory no longer.
@@ -279,26 +285,24 @@ fn not_written(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, path:
         .caused_by(cause)
 }
 
+/// Lets what was written go to the disk while more is typed. What fails is told by the sync at the end, of which little is left
+/// then.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "sync_file_range has no safe wrapper")]
+pub(super) fn begin_to_disk(file: &File) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open as long as the file, and no memory is handed over.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn begin_to_disk(_file: &File) {}
+
 /// Hashes and counts what is written: objects are named by their content.
 struct HashingFile {
     file: File,
     hasher: blake3::Hasher,
     bytes: u64,
-}
-
-impl HashingFile {
-    /// Lets what was written go to the disk while more is typed. Nobody waits for it, and what fails is told by the
-    /// sync at the end, of which little is left then.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[expect(unsafe_code, reason = "sync_file_range has no safe wrapper")]
-    fn begin_to_disk(&self) {
-        use std::os::fd::AsRawFd;
-        // SAFETY: the descriptor is open as long as the file, and no memory is handed over.
-        unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-    }
-
-    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    fn begin_to_disk(&self) {}
 }
 
 impl Write for HashingFile {

@@ -14,7 +14,7 @@ use super::cores::{on_cores, on_threads};
 use super::encode::encode;
 use super::keys::Keys;
 use super::order::{Order, sort_columns};
-use super::part::PartWriter;
+use super::part::{PartWriter, begin_to_disk};
 use super::rows::{Place, Rows, memory_of};
 use super::tally::{Counted, Currencies, Tally};
 use super::{Digest, Options};
@@ -291,8 +291,12 @@ impl<'a> Stager<'a> {
             self.waiting_bytes = memory_of(&rest, &mut self.dictionaries);
             self.batches.push(rest);
         }
-        // Many buffers, which nobody waits for. Without a thread they go here.
-        let _free = thread::Builder::new().spawn(move || drop(batches));
+        // A busy disk lets the one wait, and there are many buffers. Nobody else waits for it, and nothing is lost without a thread.
+        let files: Vec<_> = self.parts.values().filter_map(|part| part.writer.file()).collect();
+        let _beside = thread::Builder::new().spawn(move || {
+            drop(batches);
+            files.iter().for_each(begin_to_disk);
+        });
         Ok(())
     }
 
