@@ -13,10 +13,12 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use object_store::ObjectMeta;
@@ -31,7 +33,7 @@ pub enum Place {
     Local,
 }
 
-/// One Parquet file.
+/// One Parquet file, or some of its rows.
 #[derive(Debug, Clone)]
 pub struct ParquetFile {
     /// Path inside the store; for a local file its absolute path.
@@ -40,6 +42,8 @@ pub struct ParquetFile {
     pub rows: u64,
     /// One value for each partition column.
     pub partition: Vec<String>,
+    /// Which rows of the file these are; `None`: all of them.
+    pub only: Option<RowSelection>,
 }
 
 /// The files as one table: the columns of `schema`, then the partition columns (text).
@@ -123,9 +127,13 @@ impl ParquetFiles {
             e_tag: None,
             version: None,
         };
-        PartitionedFile::new_from_meta(meta)
+        let partitioned = PartitionedFile::new_from_meta(meta)
             .with_partition_values(values.collect())
-            .with_statistics(Arc::new(statistics))
+            .with_statistics(Arc::new(statistics));
+        match &file.only {
+            Some(only) => partitioned.with_extension(ParquetRowSelection::new(only.clone())),
+            None => partitioned,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::merge::{KEY, Merge};
 use super::stored::StoredFile;
-use super::{Engine, ParquetFile, Place, failed, store_url};
+use super::{Engine, ParquetFile, Place, failed};
 use crate::error::Result;
 use crate::model::Texts;
 
@@ -155,8 +155,7 @@ impl Engine {
         go_on: impl FnMut(u64) -> bool,
     ) -> Result<bool> {
         let unreadable = |cause| failed(cause, "the keys of a file could not be read");
-        let store = self.runtime.object_store(store_url(place)).map_err(unreadable)?;
-        let stored = StoredFile { store, path: file.path.clone(), bytes: file.bytes };
+        let stored = self.stored(place, file).map_err(unreadable)?;
         each_key(stored, go_on).await.map_err(|cause| unreadable(DataFusionError::from(cause)))
     }
 }
@@ -198,6 +197,7 @@ mod tests {
             bytes: bytes.len() as u64,
             rows: batch.num_rows() as u64,
             partition: Vec::new(),
+            only: None,
         }
     }
 

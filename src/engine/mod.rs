@@ -1,11 +1,13 @@
 //! One DataFusion runtime: memory pool, spill folder, the lake's object store. It knows files, schemas and
 //! joins; tables are made of manifests elsewhere, and SQL text is written elsewhere.
 
+mod counts;
 mod files;
 mod keys;
 mod merge;
 mod slice;
 mod stored;
+mod unlike;
 
 pub use files::{ParquetFile, ParquetFiles, Place};
 pub use merge::{Merge, MergeParts, extracted_at, newer_than, older_than};
@@ -93,6 +95,11 @@ impl Engine {
         // Filters run while reading: only the rows that match are decoded.
         options.execution.parquet.pushdown_filters = true;
         SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime))
+    }
+
+    fn stored(&self, place: Place, file: &ParquetFile) -> datafusion::common::Result<StoredFile> {
+        let store = self.runtime.object_store(store_url(place))?;
+        Ok(StoredFile { store, path: file.path.clone(), bytes: file.bytes })
     }
 
     /// How many rows of a wide table a join, a sort and what they hand on can hold at once.

@@ -1,18 +1,10 @@
 //! When a change is not believed: never overwrite with less.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::Int64Type;
-use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::prelude::{ident, lit};
-use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::verify::{file, table_of};
+use super::verify::file;
 use super::{Staged, StagedPart};
-use crate::engine::{Engine, MergeParts, ParquetFile, Place, failed};
+use crate::engine::{Engine, ParquetFile, Place};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Chain, Partition, object_path};
 use crate::model::{Difference, MONEY_SCALE, Month, TableSpec, Totals, format_money, treatments};
@@ -79,9 +71,6 @@ const WITHOUT_CENTS: [&str; 16] = [
     "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF",
     "XPF",
 ];
-
-/// Rows of one value of a column.
-type Values = BTreeMap<String, u64>;
 
 /// What a comparison found.
 #[derive(Debug, Default)]
@@ -154,16 +143,15 @@ impl Comparison<'_> {
             return Ok(());
         }
         let now_treated = treatments(&self.spec.schema);
-        for column in &self.spec.vanishing {
-            // A hash is another value than its text.
-            let same = |part: &&Partition| {
-                part.treatments.get(column) == now_treated.get(column).filter(|now| *now != "keep")
-            };
-            if !old.iter().all(same) {
-                continue;
-            }
-            let known = self.values(column, self.old_files(old), Place::Lake).await?;
-            let now = self.values(column, new_files(new)?, Place::Local).await?;
+        // A hash is another value than its text.
+        let is_same = |column: &&str| {
+            let now = now_treated.get(*column).filter(|now| *now != "keep");
+            old.iter().all(|part| part.treatments.get(*column) == now)
+        };
+        let columns: Vec<&str> = self.spec.vanishing.iter().map(String::as_str).filter(is_same).collect();
+        let known = self.engine.rows_by_text(&columns, Place::Lake, &self.old_files(old)).await?;
+        let now = self.engine.rows_by_text(&columns, Place::Local, &new_files(new)?).await?;
+        for ((column, known), now) in columns.into_iter().zip(known).zip(now) {
             let limit = self.guards.vanished;
             for (value, rows) in known.iter().filter(|(value, _)| !now.contains_key(*value)) {
                 if limit.is_broken(u128::from(*rows), u128::from(before.rows)) {
@@ -235,34 +223,6 @@ impl Comparison<'_> {
             p.objects.iter().map(|o| file(&p.key, object_path(self.chain, &o.name), o.bytes, o.rows))
         });
         files.collect()
-    }
-
-    /// Rows by value of one column.
-    async fn values(&self, column: &str, files: Vec<ParquetFile>, place: Place) -> Result<Values> {
-        if files.is_empty() {
-            return Ok(Values::new());
-        }
-        let counting = |cause| failed(cause, "the values of a column could not be counted");
-        let rows = self.engine.session().read_table(Arc::new(table_of(self.spec, place, files)));
-        let rows = rows.and_then(|rows| {
-            rows.aggregate(vec![ident(column).alias("value")], vec![count(lit(1)).alias("rows")])
-        });
-        let mut batches = MergeParts::stream(rows.map_err(counting)?).await?;
-        let mut values = Values::new();
-        while let Some(batch) = batches.try_next().await.map_err(counting)? {
-            let (Some(texts), Some(rows)) =
-                (batch.column(0).as_string_opt::<i32>(), batch.column(1).as_primitive_opt::<Int64Type>())
-            else {
-                return Err(
-                    Error::new(Kind::Bug, "a column that is watched is no text").with("column", column)
-                );
-            };
-            for row in 0..batch.num_rows() {
-                let text = if texts.is_null(row) { "" } else { texts.value(row) };
-                values.insert(text.to_owned(), rows.value(row).unsigned_abs());
-            }
-        }
-        Ok(values)
     }
 }
 

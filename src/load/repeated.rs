@@ -57,7 +57,7 @@ pub async fn repeated_keys(
     }
     let table = Arc::new(table_of(spec, Place::Local, new_files(&parts)?));
     let mut found: Option<Repeated> = None;
-    for slice in Slice::of(table.rows(), context.engine.keys_at_once()) {
+    for slice in Slice::ALL.parts(table.rows(), context.engine.keys_at_once()) {
         let rows = || {
             let rows = context.engine.session().read_table(table.clone())?;
             slice.filter(rows.select_columns(&[KEY, HASH])?)

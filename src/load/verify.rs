@@ -58,7 +58,8 @@ pub(super) fn table_of(spec: &TableSpec, place: Place, files: Vec<ParquetFile>) 
 }
 
 pub(super) fn file(key: &PartitionKey, path: Path, bytes: u64, rows: u64) -> ParquetFile {
-    ParquetFile { path, bytes, rows, partition: vec![key.account.to_string(), key.value.clone()] }
+    let partition = vec![key.account.to_string(), key.value.clone()];
+    ParquetFile { path, bytes, rows, partition, only: None }
 }
 
 /// Only the columns that [`tally()`] reads, and `also`.

@@ -151,6 +151,7 @@ fn provider(manifests: &[Manifest]) -> Result<Option<ParquetFiles>> {
             bytes: object.bytes,
             rows: object.rows,
             partition: vec![partition.key.account.to_string(), partition.key.value.clone()],
+            only: None,
         };
         objects.map(file).collect::<Vec<_>>()
     });

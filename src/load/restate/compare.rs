@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
 use datafusion::common::JoinType;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::ExprFunctionExt;
@@ -11,7 +12,7 @@ use futures::TryStreamExt;
 
 use super::lines::{Line, Lines, micros};
 use super::side::Side;
-use crate::engine::{MergeParts, ParquetFiles, Place, Slice, failed};
+use crate::engine::{MergeParts, ParquetFile, ParquetFiles, Place, Slice, failed};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Manifest, Partition, object_path};
 use crate::load::verify::file;
@@ -55,23 +56,14 @@ pub(in crate::load) async fn compare(
     let comparison = Comparison::new(old, new, &pairs)?;
     let cause = if comparison.by_other_rules { "upgrade" } else { new.operation.cause.as_str() };
     let expected = comparison.expected(&pairs)?;
-    let mut differences = Vec::new();
-    // Rows that are equal in all columns are told apart only where they must be: it costs a sort of everything.
-    for twins in [false, true] {
-        let spool = context.lake.spool_dir()?;
-        let spec = super::restatements_spec();
-        let author = crate::load::Author { run_id: new.run_id, request_id: None };
-        let mut trial = Stager::new(&spec, context.options, &new.account, &author, spool.path());
-        let mut lines = Lines::new(new, cause).after(first_loads);
-        let found = comparison.write(context, &pairs, twins, &mut lines, &mut trial).await?;
-        differences = expected.totals.differences(&found.totals);
-        if expected.rows != found.rows {
-            differences.push("the rows themselves".to_owned());
-        }
-        if differences.is_empty() {
-            replay(context, trial, out).await?;
-            return Ok(lines.numbered() - first_loads);
-        }
+    let mut lines = Lines::new(new, cause).after(first_loads);
+    let found = comparison.write(context, &pairs, &mut lines, out).await?;
+    let mut differences = expected.totals.differences(&found.totals);
+    if expected.rows != found.rows {
+        differences.push("the rows themselves".to_owned());
+    }
+    if differences.is_empty() {
+        return Ok(lines.numbered() - first_loads);
     }
     Err(Error::new(Kind::Contract, "the restatements do not add up to the difference of two versions")
         .with("hop", "restate")
@@ -109,6 +101,12 @@ fn changed<'a>(old: Option<&'a Manifest>, new: &'a Manifest) -> Vec<Pair<'a>> {
     all.filter(|pair| objects(pair.old) != objects(pair.new)).collect()
 }
 
+/// The objects of a partition.
+fn files_of<'a>(manifest: &Manifest, part: &'a Partition) -> impl Iterator<Item = ParquetFile> + use<'a> {
+    let chain = manifest.chain();
+    part.objects.iter().map(move |o| file(&part.key, object_path(&chain, &o.name), o.bytes, o.rows))
+}
+
 /// A month's first rows: sums instead of rows.
 fn lines_of_first_load(part: &Partition, lines: &mut Lines<'_>) -> Result<()> {
     let base = Line {
@@ -135,24 +133,6 @@ fn flush(lines: &mut Lines<'_>, out: &mut Stager<'_>) -> Result<()> {
     }
     let key = lines.partition();
     out.push(key, lines.take()?)
-}
-
-/// Hands on the lines of a comparison that adds up.
-async fn replay(context: &Context<'_>, trial: Stager<'_>, out: &mut Stager<'_>) -> Result<()> {
-    let spec = super::restatements_spec();
-    for part in trial.finish()?.parts {
-        let files = crate::load::guards::new_files(&[&part])?;
-        let table = crate::load::verify::table_of(&spec, Place::Local, files);
-        let rows = context.engine.session().read_table(Arc::new(table)).map_err(comparing)?;
-        let names = spec.schema.fields().iter().map(|field| ident(field.name()));
-        let rows = rows.select(names.collect::<Vec<_>>()).map_err(comparing)?;
-        let mut rows = MergeParts::stream(rows).await?;
-        while let Some(batch) = rows.try_next().await.map_err(comparing)? {
-            let batch = batch.with_schema(Arc::clone(&spec.schema)).map_err(malformed)?;
-            out.push(part.key.clone(), batch)?;
-        }
-    }
-    Ok(())
 }
 
 /// What two versions have in common.
@@ -235,91 +215,79 @@ impl<'a> Comparison<'a> {
         &self,
         context: &Context<'_>,
         pairs: &[Pair<'_>],
-        twins: bool,
         lines: &mut Lines<'_>,
         out: &mut Stager<'_>,
     ) -> Result<Moved> {
         let mut found = Moved { totals: Totals::default(), rows: Digest::default() };
         let rows = |part: Option<&Partition>| part.map_or(0, |part| part.totals.rows);
         let rows = pairs.iter().map(|pair| rows(pair.old).max(rows(pair.new))).sum();
-        for slice in Slice::of(rows, context.engine.rows_at_once()) {
-            let rows = self.plan(context, pairs, twins, slice).map_err(comparing)?;
-            let mut rows = MergeParts::stream(rows).await?;
-            while let Some(batch) = rows.try_next().await.map_err(comparing)? {
-                let sides = [Side::new(self, &batch, "old")?, Side::new(self, &batch, "new")?];
-                let [gone, come] = [sides[0].digest(), sides[1].digest()];
-                found.rows = found.rows.plus(come).minus(gone);
-                for row in 0..batch.num_rows() {
-                    self.row(&sides, row, lines, &mut found.totals)?;
-                    if lines.len() >= BATCH {
-                        flush(lines, out)?;
-                    }
-                }
+        let before = pairs.iter().filter_map(|pair| pair.old).flat_map(|part| files_of(self.old, part));
+        let after = pairs.iter().filter_map(|pair| pair.new).flat_map(|part| files_of(self.new, part));
+        let (before, after): (Vec<_>, Vec<_>) = (before.collect(), after.collect());
+        for slice in Slice::ALL.parts(rows, context.engine.keys_at_once()) {
+            let [gone, come] = context.engine.unlike(&before, &after, slice).await?;
+            let [gone, come] = [(self.old, gone), (self.new, come)].map(|(manifest, files)| {
+                let (schema, columns) = (Arc::clone(&self.schema), &manifest.partition_columns);
+                Arc::new(ParquetFiles::new(Place::Lake, schema, columns, files))
+            });
+            let most = gone.rows().max(come.rows());
+            if most == 0 {
+                continue;
+            }
+            for slice in slice.parts(most, context.engine.rows_at_once()) {
+                let rows = self.plan(context, [&gone, &come], slice).map_err(comparing)?;
+                self.write_some(rows, lines, out, &mut found).await?;
             }
         }
         flush(lines, out)?;
         Ok(found)
     }
 
-    /// Rows of a slice that are not the same on both sides, old and new of one key side by side.
+    /// Writes the lines of some pairs of rows, and adds them up.
+    async fn write_some(
+        &self,
+        rows: DataFrame,
+        lines: &mut Lines<'_>,
+        out: &mut Stager<'_>,
+        found: &mut Moved,
+    ) -> Result<()> {
+        let mut rows = MergeParts::stream(rows).await?;
+        while let Some(batch) = rows.try_next().await.map_err(comparing)? {
+            let sides = [Side::new(self, &batch, "old")?, Side::new(self, &batch, "new")?];
+            let [gone, come] = [sides[0].digest(), sides[1].digest()];
+            found.rows = found.rows.plus(come).minus(gone);
+            for row in 0..batch.num_rows() {
+                self.row(&sides, row, lines, &mut found.totals)?;
+                if lines.len() >= BATCH {
+                    flush(lines, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a slice, the rows that have gone and those that have come, of one key side by side.
     fn plan(
         &self,
         context: &Context<'_>,
-        pairs: &[Pair<'_>],
-        twins: bool,
+        [gone, come]: [&Arc<ParquetFiles>; 2],
         slice: Slice,
     ) -> datafusion::common::Result<DataFrame> {
-        let read = |manifest, parts| slice.filter(self.read(context, manifest, parts)?);
-        let old = read(self.old, pairs.iter().filter_map(|pair| pair.old).collect())?;
-        let new = read(self.new, pairs.iter().filter_map(|pair| pair.new).collect())?;
-        let number = |rows: DataFrame, by: &str| {
-            let place =
-                row_number().partition_by(vec![ident(by)]).order_by(vec![ident(HASH).sort(true, true)]);
-            rows.with_column(PLACE, place.build()?)
+        let side = |files: &Arc<ParquetFiles>, side: &str| {
+            let ours = [KEY, HASH, EXTRACTED_AT, self.new.partition_columns[1].as_str()];
+            let names = self.columns.iter().map(String::as_str).chain(ours);
+            let rows = context.engine.session().read_table(Arc::clone(files) as Arc<dyn TableProvider>)?;
+            let place = row_number().partition_by(vec![ident(KEY)]);
+            let place = place.order_by(vec![ident(HASH).sort(true, true)]).build()?;
+            let named = |name: &str| ident(name).alias(format!("{side} {name}"));
+            let rows = slice.filter(rows)?.with_column(PLACE, place)?;
+            rows.select(names.chain([PLACE]).map(named).collect::<Vec<_>>())
         };
-        let (old, new) = if twins { (number(old, HASH)?, number(new, HASH)?) } else { (old, new) };
-        let alone = |rows: &DataFrame, other: &DataFrame| {
-            let mut by = vec![HASH];
-            by.extend(twins.then_some(PLACE));
-            let others: Vec<String> = by.iter().map(|name| format!("other {name}")).collect();
-            let keys = by.iter().zip(&others).map(|(name, other)| ident(*name).alias(other));
-            let keys = other.clone().select(keys.collect::<Vec<_>>())?;
-            let others: Vec<&str> = others.iter().map(String::as_str).collect();
-            keys.join(rows.clone(), JoinType::RightAnti, &others, &by, None)
-        };
-        let side = |rows: DataFrame, side: &str| {
-            let names = rows.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-            let renamed = names.iter().map(|name| ident(name).alias(format!("{side} {name}")));
-            rows.select(renamed.collect::<Vec<_>>())
-        };
-        let gone = side(number(alone(&old, &new)?, KEY)?, "old")?;
-        let come = side(number(alone(&new, &old)?, KEY)?, "new")?;
         let by = |side: &str| [format!("{side} {KEY}"), format!("{side} {PLACE}")];
         let (left, right) = (by("old"), by("new"));
         let left: Vec<&str> = left.iter().map(String::as_str).collect();
         let right: Vec<&str> = right.iter().map(String::as_str).collect();
-        gone.join(come, JoinType::Full, &left, &right, None)
-    }
-
-    fn read(
-        &self,
-        context: &Context<'_>,
-        manifest: &Manifest,
-        parts: Vec<&Partition>,
-    ) -> datafusion::common::Result<DataFrame> {
-        let chain = manifest.chain();
-        let files = parts.into_iter().flat_map(|part| {
-            let path = |name: &str| object_path(&chain, name);
-            part.objects
-                .iter()
-                .map(move |o| file(&part.key, path(&o.name), o.bytes, o.rows))
-                .collect::<Vec<_>>()
-        });
-        let columns = &manifest.partition_columns;
-        let table = ParquetFiles::new(Place::Lake, Arc::clone(&self.schema), columns, files.collect());
-        let ours = [KEY, HASH, EXTRACTED_AT, columns[1].as_str()];
-        let names = self.columns.iter().map(String::as_str).chain(ours).map(ident);
-        context.engine.session().read_table(Arc::new(table))?.select(names.collect::<Vec<_>>())
+        side(gone, "old")?.join(side(come, "new")?, JoinType::Full, &left, &right, None)
     }
 
     /// The lines of one key.
