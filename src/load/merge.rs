@@ -1,14 +1,15 @@
 //! Merging staged rows into what the lake holds, by key, with the balance of every row and cent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use datafusion::prelude::{DataFrame, Expr, col, lit};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 
 use super::guards::new_files;
+use super::part::staged_rows;
 use super::verify::{file, only_counted, table_of};
 use super::{Change, Context, Digest, StagedPart, Stager, tally};
 use crate::engine::{Merge, MergeParts, Place, older_than};
@@ -26,7 +27,8 @@ pub(super) struct Merged {
     /// New rows that are older than what the lake holds, or do not count.
     pub rows_too_late: u64,
     pub hops: Vec<Hop>,
-    pub spool: tempfile::TempDir,
+    /// Where the files of the parts are.
+    pub spools: Vec<tempfile::TempDir>,
 }
 
 /// What holds besides the keys.
@@ -77,8 +79,12 @@ pub(super) async fn merge(
     old: &[&Partition],
 ) -> Result<Merged> {
     let spec = change.spec;
-    let spool = context.lake.spool_dir()?;
-    let plan = sorted(change, old, parts, rule)?.plan(context.engine)?;
+    let merge = sorted(change, old, parts, rule)?;
+    let by_key_only = rule.replaces.is_none() && rule.drops.is_none();
+    if by_key_only && !merge.may_share_keys(context.engine).await? {
+        return add(context, change, parts, old).await;
+    }
+    let plan = merge.plan(context.engine)?;
 
     let raised = match (&plan.superseded, change.extracted_at) {
         (Some(superseded), Some(at)) if rule.raise.is_anywhere() => {
@@ -86,21 +92,29 @@ pub(super) async fn merge(
         }
         _ => None,
     };
-    let raised = count(spec, raised, change.account).await?.keys;
+    let raised = count(spec, raised, change.account).await?.rows.into_keys().collect();
     let superseded = count(spec, plan.superseded, change.account).await?;
     let added = count(spec, plan.added.clone(), change.account).await?;
     let stale = count(spec, plan.stale, change.account).await?;
-    let affected: BTreeSet<&PartitionKey> = superseded.keys.union(&added.keys).collect();
+    let affected: BTreeSet<&PartitionKey> = superseded.rows.keys().chain(added.rows.keys()).collect();
 
+    let whole: Vec<StagedPart> = parts
+        .iter()
+        .filter(|part| is_whole(part, old, &added, &superseded))
+        .map(|&part| part.clone())
+        .collect();
+    let mixed: BTreeSet<&PartitionKey> =
+        affected.iter().filter(|key| !whole.iter().any(|part| part.key == ***key)).copied().collect();
+
+    let spool = context.lake.spool_dir()?;
     let mut stager = Stager::new(spec, context.options, change.account, &change.author(), spool.path());
-    if let Some(kept) = plan.kept {
-        let kept = kept.filter(in_partitions(&spec.partition_columns[1], &affected)).map_err(planning)?;
-        write("merge", &mut stager, spec, kept, change.account).await?;
+    let is_mixed = in_partitions(&spec.partition_columns[1], &mixed);
+    for rows in [plan.kept, plan.added].into_iter().flatten().filter(|_| !mixed.is_empty()) {
+        let rows = rows.filter(is_mixed.clone()).map_err(planning)?;
+        write("merge", &mut stager, spec, rows, change.account).await?;
     }
-    if let Some(added) = plan.added {
-        write("merge", &mut stager, spec, added, change.account).await?;
-    }
-    let written = stager.finish()?;
+    let mut written = stager.finish()?.parts;
+    written.extend(whole);
 
     let mut staged = Totals::default();
     parts.iter().for_each(|part| staged.merge(&part.totals));
@@ -108,25 +122,62 @@ pub(super) async fn merge(
     arrived.merge(&stale.totals);
     check(spec, "merge: staged = added + stale", &staged, &arrived)?;
 
-    let mut expected = Totals::default();
+    let (mut expected, mut found) = (Totals::default(), Totals::default());
     old.iter().filter(|p| affected.contains(&p.key)).for_each(|p| expected.merge(&p.totals));
     expected.merge(&added.totals);
     expected.subtract(&superseded.totals);
-    check(spec, "merge: written = carried over - superseded + added", &expected, &written.totals())?;
+    written.iter().for_each(|part| found.merge(&part.totals));
+    check(spec, "merge: written = carried over - superseded + added", &expected, &found)?;
 
-    let emptied = affected.iter().filter(|key| !written.parts.iter().any(|part| part.key == ***key));
+    let emptied = affected.iter().filter(|key| !written.iter().any(|part| part.key == ***key));
     Ok(Merged {
         emptied: emptied.map(|key| (*key).clone()).collect(),
-        parts: written.parts,
+        parts: written,
         raised,
         rows_too_late: stale.totals.rows,
-        hops: vec![
-            Hop { name: "added by key".into(), totals: added.totals },
-            Hop { name: "superseded by key".into(), totals: superseded.totals },
-            Hop { name: "older than the lake".into(), totals: stale.totals },
-        ],
-        spool,
+        hops: hops(added.totals, superseded.totals, stale.totals),
+        spools: vec![spool],
     })
+}
+
+/// Whether all rows of the part come and no old one stays beside them: then what was staged is the partition.
+fn is_whole(part: &StagedPart, old: &[&Partition], added: &Counted, superseded: &Counted) -> bool {
+    let old = old.iter().filter(|old| old.key == part.key).map(|old| old.totals.rows).sum::<u64>();
+    added.in_partition(&part.key) == part.totals.rows && superseded.in_partition(&part.key) == old
+}
+
+/// Adds rows of which none has the key of an old one.
+async fn add(
+    context: &Context<'_>,
+    change: &Change<'_>,
+    parts: &[&StagedPart],
+    old: &[&Partition],
+) -> Result<Merged> {
+    let (mut whole, mut spools, mut added) = (Vec::new(), Vec::new(), Totals::default());
+    for part in parts {
+        added.merge(&part.totals);
+        match old.iter().find(|old| old.key == part.key && !old.objects.is_empty()) {
+            Some(old) => {
+                let (part, spool) = append(context, change, part, old).await?;
+                whole.push(part);
+                spools.push(spool);
+            }
+            None => whole.push((*part).clone()),
+        }
+    }
+    Ok(Merged {
+        parts: whole,
+        emptied: Vec::new(),
+        raised: BTreeSet::new(),
+        rows_too_late: 0,
+        hops: hops(added, Totals::default(), Totals::default()),
+        spools,
+    })
+}
+
+fn hops(added: Totals, superseded: Totals, stale: Totals) -> Vec<Hop> {
+    let named = [("added by key", added), ("superseded by key", superseded), ("older than the lake", stale)];
+    named.into_iter().map(|(name, totals)| Hop { name: name.into(), totals }).collect()
 }
 
 /// Whether a key of the new rows stands in the old partitions.
@@ -172,7 +223,8 @@ pub(super) async fn not_pulled(
     for losers in losers.into_iter().flatten() {
         let plan =
             Merge { losers: Some(losers), new: merge.new.clone(), new_extracted_at: at, ..Merge::default() };
-        keys.extend(count(change.spec, plan.plan(context.engine)?.kept, change.account).await?.keys);
+        let kept = count(change.spec, plan.plan(context.engine)?.kept, change.account).await?;
+        keys.extend(kept.rows.into_keys());
     }
     Ok(keys)
 }
@@ -214,8 +266,6 @@ pub(super) async fn append(
     let spec = change.spec;
     let spool = context.lake.spool_dir()?;
     let mut stager = Stager::new(spec, context.options, change.account, &change.author(), spool.path());
-    let session = context.engine.session();
-    let read = |place, files| session.read_table(Arc::new(table_of(spec, place, files))).map_err(planning);
     let path = |name: &str| object_path(&change.chain(), name);
     let taken = match old.objects.as_slice() {
         [object] => {
@@ -226,9 +276,15 @@ pub(super) async fn append(
     };
     if !taken {
         let there = old.objects.iter().map(|o| file(&old.key, path(&o.name), o.bytes, o.rows)).collect();
-        write("append", &mut stager, spec, read(Place::Lake, there)?, change.account).await?;
+        let there = Arc::new(table_of(spec, Place::Lake, there));
+        let there = context.engine.session().read_table(there).map_err(planning)?;
+        write("append", &mut stager, spec, there, change.account).await?;
     }
-    write("append", &mut stager, spec, read(Place::Local, new_files(&[part])?)?, change.account).await?;
+    for rows in staged_rows(&part.file)? {
+        let mut rows = rows?;
+        damage("append", &stager, spec, &mut rows);
+        stager.push(part.key.clone(), rows)?;
+    }
     let mut written = stager.finish()?;
     match written.parts.pop() {
         // Whether that is so is seen when the object is read back.
@@ -254,20 +310,32 @@ fn check(spec: &TableSpec, hop: &str, left: &Totals, right: &Totals) -> Result<(
         .hint("nothing was committed; this is a defect of payoutlake or of the machine: please report it"))
 }
 
-/// Rows, sums and partitions of one part of a merge.
+/// Sums of one part of a merge, and its rows by partition.
 struct Counted {
     totals: Totals,
-    keys: BTreeSet<PartitionKey>,
+    rows: BTreeMap<PartitionKey, u64>,
+}
+
+impl Counted {
+    fn in_partition(&self, key: &PartitionKey) -> u64 {
+        self.rows.get(key).copied().unwrap_or_default()
+    }
 }
 
 async fn count(spec: &TableSpec, rows: Option<DataFrame>, account: &Account) -> Result<Counted> {
-    let mut counted = Counted { totals: Totals::default(), keys: BTreeSet::new() };
+    let mut counted = Counted { totals: Totals::default(), rows: BTreeMap::new() };
     let Some(rows) = rows else { return Ok(counted) };
     let rows = only_counted(rows, spec, Some(&spec.partition_columns[1]))?;
     let mut stream = MergeParts::stream(rows).await?;
     while let Some(batch) = stream.try_next().await.map_err(planning)? {
         tally(&batch, &spec.money, &mut counted.totals, &mut Digest::default())?;
-        counted.keys.extend(keys(&batch, spec, account)?);
+        let mut here: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+        for value in values(&batch, spec)? {
+            *here.entry(value).or_default() += 1;
+        }
+        for (value, rows) in here {
+            *counted.rows.entry(key_of(account, value)).or_default() += rows;
+        }
     }
     Ok(counted)
 }
@@ -281,30 +349,34 @@ async fn write(
 ) -> Result<()> {
     let mut stream = MergeParts::stream(rows).await?;
     while let Some(batch) = stream.try_next().await.map_err(planning)? {
-        let keys = keys(&batch, spec, account)?;
+        let keys: Vec<_> = values(&batch, spec)?.iter().map(|value| key_of(account, value)).collect();
         let plain: Vec<usize> = (0..spec.schema.fields().len()).collect();
         let rows = batch.project(&plain).and_then(|rows| rows.with_schema(Arc::clone(&spec.schema)));
         let mut rows =
             rows.map_err(|cause| Error::new(Kind::Bug, "merged rows lost their shape").caused_by(cause))?;
-        if let (Some(mutation), Some(money)) = (&stager.options().mutation, spec.money.first()) {
-            mutation.on_rows(hop, &mut rows, &money.name);
-        }
+        damage(hop, stager, spec, &mut rows);
         stager.push_keys(&rows, &keys[..rows.num_rows()])?;
     }
     Ok(())
 }
 
-/// The partition of each row.
-fn keys(batch: &RecordBatch, spec: &TableSpec, account: &Account) -> Result<Vec<PartitionKey>> {
-    let values = batch
-        .column_by_name(&spec.partition_columns[1])
+/// On purpose, in test builds.
+fn damage(hop: &str, stager: &Stager<'_>, spec: &TableSpec, rows: &mut RecordBatch) {
+    if let (Some(mutation), Some(money)) = (&stager.options().mutation, spec.money.first()) {
+        mutation.on_rows(hop, rows, &money.name);
+    }
+}
+
+/// What stands in the partition column of each row.
+fn values<'a>(batch: &'a RecordBatch, spec: &TableSpec) -> Result<&'a StringArray> {
+    let values = batch.column_by_name(&spec.partition_columns[1]);
+    values
         .and_then(|values| values.as_string_opt::<i32>())
-        .ok_or_else(|| Error::new(Kind::Bug, "merged rows have no partition column"))?;
-    let key = |row| PartitionKey {
-        account: account.clone(),
-        value: if values.is_null(row) { DEFAULT_PARTITION.to_owned() } else { values.value(row).to_owned() },
-    };
-    Ok((0..values.len()).map(key).collect())
+        .ok_or_else(|| Error::new(Kind::Bug, "merged rows have no partition column"))
+}
+
+fn key_of(account: &Account, value: Option<&str>) -> PartitionKey {
+    PartitionKey { account: account.clone(), value: value.unwrap_or(DEFAULT_PARTITION).to_owned() }
 }
 
 /// The condition on a row of these partitions.

@@ -184,6 +184,22 @@ fn closed(open: SerializedFileWriter<Sink>) -> Result<HashingFile, ParquetError>
     open.into_inner()?.into_inner().map_err(|failed| ParquetError::from(failed.into_error()))
 }
 
+/// The rows of a file that was written here.
+///
+/// # Errors
+/// [`Kind::Destination`] when it cannot be read.
+pub(super) fn staged_rows(file: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(Kind::Destination, "a file that was just written cannot be read")
+            .with("file", file.display())
+            .hint("nothing was committed; check the disk and run the same command again")
+            .caused_by(cause)
+    };
+    let open = || ParquetRecordBatchReaderBuilder::try_new(File::open(file)?)?.build();
+    let rows = open().map_err(|cause| unreadable(cause.into()))?;
+    Ok(rows.map(move |batch| batch.map_err(|cause| unreadable(cause.into()))))
+}
+
 /// Bytes of a file from some place on.
 struct Piece {
     from: u64,

@@ -214,7 +214,7 @@ fn take_merged(change: &Change<'_>, merged: Merged, raise: &Raise, plan: &mut Pl
         // That it has no rows is known.
         take_part(plan, change, empty_part(&key), Take::Merged);
     }
-    plan.spools.push(merged.spool);
+    plan.spools.extend(merged.spools);
 }
 
 /// Plans the months of a window, and the file's rows of other months.

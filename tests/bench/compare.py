@@ -59,10 +59,12 @@ class Bench:
         return path
 
     def ingest(self, source, lake="lake", codes=(0,)):
-        lake = self.folder / lake
-        shutil.rmtree(lake, ignore_errors=True)
+        shutil.rmtree(self.folder / lake, ignore_errors=True)
+        return self.ingest_again(source, [], lake, codes)
+
+    def ingest_again(self, source, more, lake="lake", codes=(0,)):
         ours = [self.options.payoutlake, "ingest", "--dataset", "transaction_history", "--account", "bench"]
-        return Used([*ours, "--lake", lake, source], codes)
+        return Used([*ours, "--lake", self.folder / lake, *more, source], codes)
 
     def convert(self, engine, source):
         folder = self.folder / engine
@@ -149,6 +151,34 @@ def shapes(bench):
         for name, used in found.items()
     ]
     table([f"{rows:,} rows", "wall s", "CPU s", "peak MiB", "wall to plain"], lines)
+
+
+def nights(bench):
+    """The months again, with 1 % of the rows changed: whole, as the next export has them, and merged by key."""
+    first, second = bench.file(bench.options.rows), bench.file(bench.options.rows, "--moved", 10)
+    whole = ["--covers", "2023-01..2023-12"]
+
+    def load():
+        shutil.rmtree(bench.folder / "lake", ignore_errors=True)
+        return bench.ingest_again(first, [*whole, "--extracted-at", "2026-11-01T00:00:00Z"])
+
+    def night(more):
+        load()
+        return bench.ingest_again(second, [*more, "--extracted-at", "2026-11-02T00:00:00Z"])
+
+    found = bench.rounds(
+        {
+            "first load": load,
+            "the months again, 1 % of the rows changed": lambda: night(whole),
+            "the same by key": lambda: night([]),
+        }
+    )
+    lines = [
+        [name, *(f"{median(used, what):.2f}" for what in ("wall", "cpu")), f"{median(used, 'memory'):.0f}"]
+        + [f"{ratio(used, [found['first load']], 'wall'):.2f}"]
+        for name, used in found.items()
+    ]
+    table([f"{bench.options.rows:,} rows", "wall s", "CPU s", "peak MiB", "wall to first"], lines)
 
 
 # What DuckDB does in a process of its own, and how long that takes beside starting the process.
@@ -289,7 +319,7 @@ def text_of(blob):
     return gzip.decompress(read) if read[:2] == b"\x1f\x8b" else read
 
 
-WORKS = {"ingest": ingest, "shapes": shapes, "queries": queries, "growth": growth, "run": run}
+WORKS = {"ingest": ingest, "shapes": shapes, "nights": nights, "queries": queries, "growth": growth, "run": run}
 
 
 def main():

@@ -2,11 +2,11 @@
 //! quotes, line breaks and non-ASCII text in it. Needs the standard library alone:
 //!
 //! ```sh
-//! rustc -O -o generate tests/bench/generate.rs
-//! ./generate ROWS [--seed 1] [--months 12] [--bad 0] > earnings.csv
+//! rustc -O --edition 2024 -o generate tests/bench/generate.rs
+//! ./generate ROWS [--seed 1] [--months 12] [--bad 0] [--moved 0] > earnings.csv
 //! ```
 //!
-//! `--bad 10` spoils one cell in 10 of 1,000 rows. Rows of one seed are the same on every machine, and the first rows of
+//! `--bad 10` spoils one cell in 10 of 1,000 rows, `--moved 10` changes amount, payment and status of 10. Rows of one seed are the same on every machine, and the first rows of
 //! a longer file are those of a shorter one. Rows come in no order of months, as an export of several months may have them.
 
 mod shape;
@@ -28,6 +28,7 @@ fn main() -> Result<()> {
             "--seed" => &mut shape.seed,
             "--months" => &mut shape.months,
             "--bad" => &mut shape.bad,
+            "--moved" => &mut shape.moved,
             _ => panic!("{name} is unknown"),
         };
         *place = number(args.next(), &name);

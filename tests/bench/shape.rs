@@ -139,6 +139,8 @@ const COLUMNS: [(&str, Cell); 78] = [
 
 /// What a spoiled cell has in place of an amount.
 const BAD: [&str; 4] = ["NaN", "12,5", "0.00000000001", "n/a"];
+/// What a row has another of when it is paid.
+const MOVED: [&str; 3] = ["earningAmountUSD", "paymentId", "paymentStatus"];
 const FIRST_YEAR: u64 = 2023;
 
 /// SplitMix64: every number is a function of its place.
@@ -154,11 +156,13 @@ struct Row {
     number: u64,
     months: u64,
     bad: bool,
+    moved: bool,
 }
 
 impl Row {
     fn write(&self, column: usize, cell: Cell, out: &mut Vec<u8>) -> Result<()> {
-        let random = mix(self.random ^ (column as u64) << 32);
+        let moved = self.moved && MOVED.contains(&COLUMNS[column].0);
+        let random = mix(self.random ^ (column as u64) << 32 ^ u64::from(moved));
         let group = |groups: u64| match groups {
             0 => mix(self.number ^ (column as u64) << 48),
             groups => mix((random % groups) ^ (column as u64) << 48),
@@ -223,11 +227,13 @@ pub struct Shape {
     pub months: u64,
     /// Of 1,000 rows, so many have a cell that does not fit.
     pub bad: u64,
+    /// Of 1,000 rows, so many were paid since.
+    pub moved: u64,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { seed: 1, months: 12, bad: 0 }
+        Shape { seed: 1, months: 12, bad: 0, moved: 0 }
     }
 }
 
@@ -239,7 +245,9 @@ pub fn write(rows: u64, shape: Shape, mut out: impl Write) -> Result<()> {
     for number in (0..rows).map(|number| shape.seed << 40 ^ number) {
         line.clear();
         let random = mix(number);
-        let row = Row { random, number, months: shape.months, bad: mix(random ^ 7) % 1000 < shape.bad };
+        let is_one = |of: u64, salt: u64| mix(random ^ salt) % 1000 < of;
+        let (bad, moved) = (is_one(shape.bad, 7), is_one(shape.moved, 11));
+        let row = Row { random, number, months: shape.months, bad, moved };
         for (index, (_, cell)) in COLUMNS.iter().enumerate() {
             if index > 0 {
                 line.push(b',');

@@ -37,22 +37,37 @@ fn damage_at_any_hop_is_seen_and_named() {
     }
 }
 
+/// A row whose key stands already is merged with those that stay; rows of new keys are written behind those that are there.
 #[test]
 fn damage_while_merging_is_seen() {
+    const HEADER: &str = "earningId,participantId,programName,transactionCurrency,earningType,earningAmount,earningAmountUSD,earningDate,paymentStatus";
+    let file = |rows: &[&str]| {
+        let line = |row: &&str| format!("{row},1.10,2026-09-03T00:00:00Z,SENT\n");
+        format!("{HEADER}\n{}", rows.iter().map(line).collect::<String>())
+    };
+    let row = |id: &str, amount: &str| format!("{id},P-1,CSP,EUR,Rebate,{amount}");
+    let first = [row("E-1", "10.00"), row("E-2", "20.00")];
+    let known = [row("E-2", "21.00"), row("E-3", "30.00")];
+    let unknown = [row("E-3", "30.00"), row("E-4", "40.00")];
+    let ingest = ["ingest", "--dataset", "transaction_history", "--lake", "lake", "--account", "contoso"];
     for damage in ["drop-row", "change-cent"] {
-        let world = World::new();
-        world.pipeline("", "");
-        world.ok(&["run", "pipeline.toml"]);
-        let text = std::fs::read_to_string(world.path("pipeline.toml")).unwrap();
-        // A later day: payments change, and are merged by key.
-        world.write("later.toml", text.replace("2026-11-23", "2026-11-30"));
-        let before = world.files("lake/payments");
-        let mut command = world.command(&["run", "later.toml"]);
-        command.env("PAYOUTLAKE_MUTATE", format!("merge:{damage}"));
-        let done = world.finish(command);
-        assert_eq!(done.code, 65, "{damage}\n{}", done.stderr);
-        assert!(done.stderr.contains("hop: merge"), "{damage}\n{}", done.stderr);
-        assert_eq!(world.files("lake/payments"), before);
+        for (hop, rows, seen) in [("merge", &known, "merge"), ("append", &unknown, "write")] {
+            let world = World::new();
+            world.write("first.csv", file(&first.each_ref().map(String::as_str)));
+            world.write("second.csv", file(&rows.each_ref().map(String::as_str)));
+            world.ok(&[&ingest[..], &["first.csv"]].concat());
+            let before = world.files("lake/transaction_history");
+            let mut command = world.command(&[&ingest[..], &["second.csv"]].concat());
+            command.env("PAYOUTLAKE_MUTATE", format!("{hop}:{damage}"));
+            let done = world.finish(command);
+            assert_eq!(done.code, 65, "{hop}:{damage}\n{}", done.stderr);
+            assert!(done.stderr.contains(&format!("hop: {seen}")), "{hop}:{damage}\n{}", done.stderr);
+            assert_eq!(world.files("lake/transaction_history"), before);
+            world.ok(&[&ingest[..], &["second.csv"]].concat());
+            let sums = world.sql("lake", "SELECT count(*), sum(earning_amount) FROM transaction_history");
+            let expected = if hop == "merge" { "3,61.00" } else { "4,100.00" };
+            assert_eq!(sums, [expected], "{hop}:{damage}");
+        }
     }
 }
 
