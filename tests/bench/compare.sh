@@ -2,7 +2,7 @@
 # Compares payoutlake with DuckDB and Polars on the same files, checks that the results are equal, and prints tables as
 # Markdown. Needs Rust, Python 3 with venv, about 20 GB of disk in $TMPDIR, and a machine that does nothing else.
 #
-#   tests/bench/compare.sh [--rows 200000] [--rounds 5] [--only ingest,shapes,queries,growth,run]
+#   tests/bench/compare.sh [--rows 200000] [--rounds 5] [--only ingest,shapes,nights,queries,growth,run]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work="${XDG_CACHE_HOME:-$HOME/.cache}/payoutlake/bench"
