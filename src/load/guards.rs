@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::verify::file;
+use super::verify::{file, objects_of};
 use super::{Staged, StagedPart};
 use crate::engine::{Engine, ParquetFile, Place};
 use crate::error::{Error, Kind, Result};
-use crate::lake::{Chain, Partition, object_path};
+use crate::lake::{Chain, Partition};
 use crate::model::{Difference, MONEY_SCALE, Month, TableSpec, Totals, format_money, treatments};
 
 /// When a window is held instead of committed. Each limit is broken by more than `percent` *and* more than `floor`.
@@ -149,7 +149,8 @@ impl Comparison<'_> {
             old.iter().all(|part| part.treatments.get(*column) == now)
         };
         let columns: Vec<&str> = self.spec.vanishing.iter().map(String::as_str).filter(is_same).collect();
-        let known = self.engine.rows_by_text(&columns, Place::Lake, &self.old_files(old)).await?;
+        let there: Vec<_> = old.iter().flat_map(|part| objects_of(self.chain, part)).collect();
+        let known = self.engine.rows_by_text(&columns, Place::Lake, &there).await?;
         let now = self.engine.rows_by_text(&columns, Place::Local, &new_files(new)?).await?;
         for ((column, known), now) in columns.into_iter().zip(known).zip(now) {
             let limit = self.guards.vanished;
@@ -216,13 +217,6 @@ impl Comparison<'_> {
                 })
             },
         )
-    }
-
-    fn old_files(&self, old: &[&Partition]) -> Vec<ParquetFile> {
-        let files = old.iter().flat_map(|p| {
-            p.objects.iter().map(|o| file(&p.key, object_path(self.chain, &o.name), o.bytes, o.rows))
-        });
-        files.collect()
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::guards::new_files;
 use super::part::staged_rows;
-use super::verify::{file, only_counted, table_of};
+use super::verify::{objects_of, only_counted, table_of};
 use super::{Change, Context, Digest, StagedPart, Stager, tally};
 use crate::engine::{Merge, MergeParts, Place, older_than};
 use crate::error::{Error, Kind, Result};
@@ -231,11 +231,9 @@ pub(super) async fn not_pulled(
 
 /// Sorts the old partitions by what is known about the time of their rows.
 fn sorted(change: &Change<'_>, old: &[&Partition], parts: &[&StagedPart], rule: &Rule) -> Result<Merge> {
+    let chain = change.chain();
     let files = |which: &dyn Fn(&Partition) -> bool| {
-        let chosen = old.iter().filter(|partition| which(partition)).flat_map(|p| {
-            let path = |name: &str| object_path(&change.chain(), name);
-            p.objects.iter().map(move |o| file(&p.key, path(&o.name), o.bytes, o.rows))
-        });
+        let chosen = old.iter().filter(|partition| which(partition)).flat_map(|p| objects_of(&chain, p));
         let chosen: Vec<_> = chosen.collect();
         (!chosen.is_empty()).then(|| Arc::new(table_of(change.spec, Place::Lake, chosen)))
     };
@@ -266,17 +264,19 @@ pub(super) async fn append(
     let spec = change.spec;
     let spool = context.lake.spool_dir()?;
     let mut stager = Stager::new(spec, context.options, change.account, &change.author(), spool.path());
-    let path = |name: &str| object_path(&change.chain(), name);
+    let chain = change.chain();
     let taken = match old.objects.as_slice() {
         [object] => {
-            let file = context.lake.local_copy(&path(&object.name), &spool.path().join("old")).await?;
+            let file = context
+                .lake
+                .local_copy(&object_path(&chain, &object.name), &spool.path().join("old"))
+                .await?;
             stager.begin_with(&part.key, &file, part.totals.rows)?
         }
         _ => false,
     };
     if !taken {
-        let there = old.objects.iter().map(|o| file(&old.key, path(&o.name), o.bytes, o.rows)).collect();
-        let there = Arc::new(table_of(spec, Place::Lake, there));
+        let there = Arc::new(table_of(spec, Place::Lake, objects_of(&chain, old).collect()));
         let there = context.engine.session().read_table(there).map_err(planning)?;
         write("append", &mut stager, spec, there, change.account).await?;
     }

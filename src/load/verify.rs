@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use super::{Digest, StagedPart, tally};
 use crate::engine::{ParquetFile, ParquetFiles, Place, StoredFile, failed};
 use crate::error::{Error, Kind, Result};
-use crate::lake::Lake;
+use crate::lake::{Chain, Lake, Partition, object_path};
 use crate::model::{Currency, PartitionKey, TableSpec, Totals};
 
 /// Compares an object with the rows that were staged for it, from the bytes that the store gives back: these are counted.
@@ -60,6 +60,11 @@ pub(super) fn table_of(spec: &TableSpec, place: Place, files: Vec<ParquetFile>) 
 pub(super) fn file(key: &PartitionKey, path: Path, bytes: u64, rows: u64) -> ParquetFile {
     let partition = vec![key.account.to_string(), key.value.clone()];
     ParquetFile { path, bytes, rows, partition, only: None }
+}
+
+/// The objects of a partition.
+pub(super) fn objects_of(chain: &Chain, part: &Partition) -> impl Iterator<Item = ParquetFile> {
+    part.objects.iter().map(|o| file(&part.key, object_path(chain, &o.name), o.bytes, o.rows))
 }
 
 /// Only the columns that [`tally()`] reads, and `also`.

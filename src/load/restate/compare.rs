@@ -12,10 +12,10 @@ use futures::TryStreamExt;
 
 use super::lines::{Line, Lines, micros};
 use super::side::Side;
-use crate::engine::{MergeParts, ParquetFile, ParquetFiles, Place, Slice, failed};
+use crate::engine::{MergeParts, ParquetFiles, Place, Slice, failed};
 use crate::error::{Error, Kind, Result};
-use crate::lake::{Manifest, Partition, object_path};
-use crate::load::verify::file;
+use crate::lake::{Manifest, Partition};
+use crate::load::verify::objects_of;
 use crate::load::{Context, Digest, Stager};
 use crate::model::{Currency, DEFAULT_PARTITION, MoneyColumn, Totals, format_money};
 
@@ -99,12 +99,6 @@ fn changed<'a>(old: Option<&'a Manifest>, new: &'a Manifest) -> Vec<Pair<'a>> {
     let all = after.chain(gone.map(|part| Pair { old: Some(part), new: None }));
     let objects = |part: Option<&'a Partition>| part.map(|part| part.objects.as_slice()).unwrap_or_default();
     all.filter(|pair| objects(pair.old) != objects(pair.new)).collect()
-}
-
-/// The objects of a partition.
-fn files_of<'a>(manifest: &Manifest, part: &'a Partition) -> impl Iterator<Item = ParquetFile> + use<'a> {
-    let chain = manifest.chain();
-    part.objects.iter().map(move |o| file(&part.key, object_path(&chain, &o.name), o.bytes, o.rows))
 }
 
 /// A month's first rows: sums instead of rows.
@@ -221,8 +215,9 @@ impl<'a> Comparison<'a> {
         let mut found = Moved { totals: Totals::default(), rows: Digest::default() };
         let rows = |part: Option<&Partition>| part.map_or(0, |part| part.totals.rows);
         let rows = pairs.iter().map(|pair| rows(pair.old).max(rows(pair.new))).sum();
-        let before = pairs.iter().filter_map(|pair| pair.old).flat_map(|part| files_of(self.old, part));
-        let after = pairs.iter().filter_map(|pair| pair.new).flat_map(|part| files_of(self.new, part));
+        let chain = self.new.chain();
+        let before = pairs.iter().filter_map(|pair| pair.old).flat_map(|part| objects_of(&chain, part));
+        let after = pairs.iter().filter_map(|pair| pair.new).flat_map(|part| objects_of(&chain, part));
         let (before, after): (Vec<_>, Vec<_>) = (before.collect(), after.collect());
         for slice in Slice::ALL.parts(rows, context.engine.keys_at_once()) {
             let [gone, come] = context.engine.unlike(&before, &after, slice).await?;
