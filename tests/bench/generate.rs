@@ -6,8 +6,9 @@
 //! ./generate ROWS [--seed 1] [--months 12] [--bad 0] [--moved 0] > earnings.csv
 //! ```
 //!
-//! `--bad 10` spoils one cell in 10 of 1,000 rows, `--moved 10` changes amount, payment and status of 10. Rows of one seed are the same on every machine, and the first rows of
-//! a longer file are those of a shorter one. Rows come in no order of months, as an export of several months may have them.
+//! `--bad 10` spoils one cell in 10 of 1,000 rows, `--moved 10` changes amount, payment and status of 10. Rows of one seed are
+//! the same on every machine, and the first rows of a longer file are those of a shorter one. Rows come in no order of months,
+//! as an export of several months may have them.
 
 mod shape;
 
